@@ -1,0 +1,44 @@
+/* host/safetensors.h: reads and writes safetensors files. Input is not trusted. Internal.
+ *
+ * Everything is validated before anything is allocated for tensors: the envelope, strict JSON, keys, offsets, sizes.
+ * Every refusal is LM_ERROR_FORMAT (LM_ERROR_IO when the file cannot be read) with one line that names the file, the tensor
+ * where there is one, and the cause.
+ */
+#ifndef LM_SAFETENSORS_H
+#define LM_SAFETENSORS_H
+
+#include "litemamba/runtime.h"
+
+typedef enum lm_dtype { LM_DTYPE_F32, LM_DTYPE_F16, LM_DTYPE_BF16 } lm_dtype;
+
+enum { LM_TENSOR_MAX_RANK = 8 };
+
+typedef struct lm_tensor {
+    const char *name;                    /* owned by the file */
+    lm_dtype dtype;
+    uint32_t rank;
+    uint64_t shape[LM_TENSOR_MAX_RANK];
+    uint64_t count;                      /* elements; the product of shape, checked */
+    uint64_t nbytes;                     /* count · size of dtype, checked */
+    const void *data;                    /* in the mapping, not necessarily aligned */
+} lm_tensor;
+
+typedef struct lm_safetensors lm_safetensors;
+
+/* Maps the file. Only regular files; what is read never goes beyond the size at open. */
+lm_status lm_safetensors_open(const char *path, lm_safetensors **file);
+void lm_safetensors_close(lm_safetensors **file);
+size_t lm_safetensors_count(const lm_safetensors *file);
+const lm_tensor *lm_safetensors_at(const lm_safetensors *file, size_t index);
+/* NULL when there is none of that name. Faster than linear. */
+const lm_tensor *lm_safetensors_find(const lm_safetensors *file, const char *name);
+const char *lm_safetensors_path(const lm_safetensors *file);
+
+/* Converts count elements from element `first` on to float32, exactly; `first + count` within the tensor. */
+void lm_tensor_to_float(const lm_tensor *tensor, uint64_t first, uint64_t count, float *out);
+
+/* Writes float32 tensors (data aligned float, dtype F32) with "format": "pt" as metadata, atomically (a temporary file beside
+ * it, then rename). Tensors are laid out in the order given. */
+lm_status lm_safetensors_write(const char *path, const lm_tensor *tensors, size_t count);
+
+#endif

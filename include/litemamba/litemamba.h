@@ -1,0 +1,195 @@
+/* litemamba/litemamba.h: load, make and run Mamba models with lite-mamba's blocks on any device.
+ *
+ *     lm_context *context;  lm_device *device;  lm_model *model;
+ *     lm_context_create(NULL, &context);
+ *     lm_device_open(context, NULL, NULL, &device);          // the best there is
+ *     lm_model_load(device, "models/jargon", NULL, &model);
+ *
+ * Shapes: B sequences, L tokens, Dm d_model, Di d_inner, N d_state, K d_conv, V vocabulary. Arrays are row-major float32,
+ * channel-last, in host memory. Errors, threading and parameters: litemamba/runtime.h. A model and its states belong to
+ * their device and, like it, to one thread at a time.
+ */
+#ifndef LITEMAMBA_H
+#define LITEMAMBA_H
+
+#include "litemamba/runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- configuration ---------------------------------------------------------------------------------------------- */
+
+typedef enum lm_variant {
+    LM_VARIANT_BASELINE = 0, /* one causal depthwise convolution, dilation 1 */
+    LM_VARIANT_PTCN = 1,     /* parallel branches, gated sum */
+    LM_VARIANT_STCN = 2,     /* stacked branches */
+    LM_VARIANT_DPWC = 3,     /* parallel branches, each with a pointwise product, gated sum */
+} lm_variant;
+
+/* "baseline", "ptcn", "stcn", "dpwc". */
+LM_API const char *lm_variant_name(lm_variant variant);
+
+enum { LM_MAX_BRANCHES = 32, LM_MAX_STATE = 256 };
+
+/* What config.json says. Zero means the default in brackets, except where noted. */
+typedef struct lm_config {
+    lm_variant variant;
+    uint32_t d_model;                     /* 1 … 65536, no default */
+    uint32_t d_state;                     /* 1 … 256 [16] */
+    uint32_t d_conv;                      /* 1 … 65536 [4] */
+    uint32_t branches;                    /* 1 … 32 [1]; baseline has 1 */
+    uint32_t dilations[LM_MAX_BRANCHES];  /* 1 … 65536 each [1]; baseline has 1 */
+    double expand;                        /* d_inner = (uint32_t)(expand · d_model), at least 1 [2] */
+    uint32_t dt_rank;                     /* 1 … 65536 [ceil(d_model / 16)] */
+    bool no_conv_bias;
+    bool bias;                            /* in_proj and out_proj have biases */
+    /* language models only; layers 0 is a bare block */
+    uint32_t layers;
+    uint32_t vocab_size;                  /* no default */
+    double norm_epsilon;                  /* [1e-5] */
+    bool untied;                          /* lm_head.weight is separate from the embeddings */
+    bool byte_tokens;                     /* "tokenizer_class": "bytes" */
+} lm_config;
+
+/* Fills defaults in and checks ranges. LM_ERROR_INVALID_ARGUMENT says which field. */
+LM_API lm_status lm_config_complete(lm_config *config);
+
+/* Di of a completed configuration. */
+LM_API uint32_t lm_config_d_inner(const lm_config *config);
+
+/* ---- models ----------------------------------------------------------------------------------------------------- */
+
+/* Weights on a device: a bare block or a language model. Destroy its states first, then it, then the device. */
+typedef struct lm_model lm_model;
+
+typedef struct lm_model_params {
+    uint64_t workspace_bytes; /* most device memory for activations of one pass; longer inputs are cut into passes, which
+                               * changes nothing in the result beyond rounding [256 MiB] */
+} lm_model_params;
+
+/* Loads `folder`/config.json and `folder`/model.safetensors. LM_ERROR_IO, LM_ERROR_FORMAT with the file, tensor and cause. */
+LM_API lm_status lm_model_load(lm_device *device, const char *folder, const lm_model_params *params, lm_model **model);
+
+/* How a fresh block starts; zero means the default in brackets. */
+typedef struct lm_init_params {
+    uint64_t seed;
+    double dt_min;        /* [1e-3] */
+    double dt_max;        /* [1e-1] */
+    bool dt_constant;     /* dt_proj.weight constant instead of uniform */
+    double dt_scale;      /* [1] */
+    double dt_init_floor; /* [1e-4] */
+} lm_init_params;
+
+/* Writes a folder with a freshly initialised model: the same bytes for the same seed on every machine. The folder is made
+ * if it is missing; LM_ERROR_IO when it has a config.json or model.safetensors already. */
+LM_API lm_status lm_model_init(const char *folder, const lm_config *config, const lm_init_params *params);
+
+LM_API void lm_model_destroy(lm_model **model);
+LM_API const lm_config *lm_model_get_config(const lm_model *model);
+
+/* Reads a folder's configuration, and counts its parameters and weight bytes, without a device. Either may be NULL. */
+typedef struct lm_model_info {
+    lm_config config;
+    uint64_t parameters;
+    uint64_t file_bytes;     /* tensor bytes in model.safetensors */
+    uint64_t device_bytes;   /* of weights once loaded */
+    uint64_t state_bytes;    /* of one sequence's state */
+    uint64_t tensors;
+    char types[64];          /* e.g. "F16 F32" */
+} lm_model_info;
+LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
+
+/* ---- state ------------------------------------------------------------------------------------------------------ */
+
+/* The past of `slots` sequences: what a model needs to go on. A few kilobytes a slot and layer, on the device. */
+typedef struct lm_state lm_state;
+
+/* All slots start empty. The state must be destroyed before its model. */
+LM_API lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **state);
+LM_API void lm_state_destroy(lm_state **state);
+/* Forgets every slot's past. */
+LM_API lm_status lm_state_reset(lm_state *state);
+/* Bytes of one slot; tokens that a slot has seen. */
+LM_API uint64_t lm_state_slot_bytes(const lm_state *state);
+LM_API uint64_t lm_state_position(const lm_state *state, uint32_t slot);
+
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+/* A bare block: y = block(x), both (B, L, Dm). `state`, with B slots, is read and moved on by L tokens; NULL starts from
+ * nothing and keeps nothing. L may be 0. x and y may be the same array. A call with L = 1 and a state is a streaming step and
+ * allocates nothing. After an error other than LM_ERROR_DEVICE_LOST the state is as it was only if no pass had run. */
+LM_API lm_status lm_block_forward(lm_model *model, lm_state *state, uint32_t batch, uint32_t length, const float *x, float *y);
+
+typedef enum lm_output {
+    LM_OUTPUT_NONE = 0,   /* only move the state on */
+    LM_OUTPUT_LAST = 1,   /* logits of each sequence's last token: (B, V) */
+    LM_OUTPUT_ALL = 2,    /* logits of every token: (B, L, V) */
+    LM_OUTPUT_ARGMAX = 3, /* the likeliest next token of each sequence, found on the device: int32 (B) */
+    LM_OUTPUT_LOSS = 4,   /* −ln p(target) of every token: float (B, L); `targets` is needed */
+} lm_output;
+
+/* A language model: tokens (B, L) int32, each below V. `output` points at what `kind` says (NULL for NONE). L = 0 writes
+ * nothing for ALL and LOSS and is refused for LAST and ARGMAX. */
+typedef struct lm_run_params {
+    uint32_t batch, length;
+    const int32_t *tokens;
+    const int32_t *targets; /* LM_OUTPUT_LOSS: (B, L), else NULL */
+    lm_output kind;
+    void *output;
+} lm_run_params;
+LM_API lm_status lm_model_run(lm_model *model, lm_state *state, const lm_run_params *params);
+
+/* Device time of the last run of this model, in seconds; 0 where the device has no timestamps. */
+LM_API double lm_model_device_seconds(const lm_model *model);
+
+/* ---- generation --------------------------------------------------------------------------------------------------- */
+
+/* Called for each new token, on the calling thread. Return false to stop: generate then returns LM_OK. */
+typedef bool (*lm_token_callback)(void *user, int32_t token);
+
+typedef struct lm_generate_params {
+    const int32_t *prompt;   /* at least 1 token */
+    uint32_t prompt_length;
+    uint32_t max_tokens;     /* new tokens [200] */
+    float temperature;       /* 0 is greedy */
+    uint32_t top_k;          /* keep the k likeliest; 0 keeps all */
+    float top_p;             /* keep the likeliest until their probability reaches p; 0 or 1 keeps all */
+    uint64_t seed;
+    lm_token_callback on_token;
+    void *user;
+} lm_generate_params;
+
+/* What the call took; seconds by the host's clock. */
+typedef struct lm_generate_stats {
+    uint32_t prompt_tokens, new_tokens;
+    double prompt_seconds;   /* from the call to the first new token */
+    double new_seconds;      /* the rest */
+} lm_generate_stats;
+
+/* Goes on from `state` (1 slot) with the prompt, or from nothing where it is NULL. `stats` may be NULL. */
+LM_API lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate_params *params, lm_generate_stats *stats);
+
+/* ---- verification ------------------------------------------------------------------------------------------------- */
+
+/* One line of a verification, as it is done. `error` and `tolerance` are relative to max|reference|. */
+typedef struct lm_verify_result {
+    const char *name;        /* e.g. "scan batch=2 length=65 channels=33 d_state=16" */
+    bool passed;
+    double error, tolerance;
+    uint32_t done, total;
+} lm_verify_result;
+typedef void (*lm_verify_callback)(void *user, const lm_verify_result *result);
+
+/* Runs every kernel and every block variant on the device and compares them with the float64 reference. *failures counts what
+ * did not pass. LM_OK means that all was run, not that all passed. */
+LM_API lm_status lm_verify(lm_device *device, lm_verify_callback callback, void *user, uint32_t *failures);
+
+/* Measures a language model folder's error on `model` against the float64 reference computed from the same folder:
+ * max|logits − reference| over the tokens given, absolute. */
+LM_API lm_status lm_verify_model(lm_model *model, const char *folder, const int32_t *tokens, uint32_t length, double *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,46 @@
+/* kernels/launch.h: records one kernel on a list: picks the variant, its specialisation constants and the number of
+ * work-groups from the device and the sizes. The only place that knows how kernels map to work-groups. Internal.
+ *
+ * Shapes and bindings: kernels/params.h. Views that a kernel does not use (no bias, no gate) have buffer NULL.
+ */
+#ifndef LM_LAUNCH_H
+#define LM_LAUNCH_H
+
+#include "kernels/params.h"
+#include "runtime/list.h"
+
+/* b_trans: 0 for B stored (K, N), 1 for (N, K). A few rows take gemv. */
+lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_trans, lm_view a, lm_view b, lm_view bias,
+                         lm_view residual, lm_view c);
+
+/* One named variant, for tests and the bench: kernel LM_KERNEL_GEMM or LM_KERNEL_GEMV. */
+lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_params *params, bool b_trans, lm_view a,
+                              lm_view b, lm_view bias, lm_view residual, lm_view c);
+
+typedef struct lm_conv_views {
+    lm_view x, weight, bias, gates, dilations, history, rows, out;
+} lm_conv_views;
+lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views);
+/* Of `views`: x, rows, history. */
+lm_status lm_launch_conv_state(lm_list *list, const lm_conv_params *params, const lm_conv_views *views);
+
+typedef struct lm_scan_views {
+    lm_view u, delta, a, bc, d, z, rows, state, y;
+    lm_view summary, total; /* workspace of lm_scan_workspace bytes each; absent when those are 0 */
+} lm_scan_views;
+
+/* How a scan will be cut on this device: fills params->chunks and chunk_length from batch, length, channels, d_state. */
+void lm_scan_plan(const lm_device_info *info, lm_scan_params *params);
+/* Bytes of summary and total for a planned scan; 0 and 0 for one chunk. */
+void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes);
+/* Records the whole scan as planned: all groups of states, and summary, carry, apply where there are chunks.
+ * params->state_first is ignored. */
+lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
+
+lm_status lm_launch_rmsnorm(lm_list *list, const lm_rmsnorm_params *params, lm_view x, lm_view weight, lm_view y);
+lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y);
+lm_status lm_launch_argmax(lm_list *list, const lm_argmax_params *params, lm_view x, lm_view index);
+lm_status lm_launch_cross_entropy(lm_list *list, const lm_cross_entropy_params *params, lm_view x, lm_view target,
+                                  lm_view loss);
+
+#endif
