@@ -1,0 +1,245 @@
+/* runtime/list.c: recording command lists: validation, the pipeline cache, and barriers where hazards need them. */
+#include "runtime/list.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/context.h"
+
+lm_view lm_view_whole(lm_buffer *buffer) { return (lm_view){buffer, 0, buffer != NULL ? buffer->size : 0}; }
+
+lm_status lm_list_create(lm_device *device, bool timed, lm_list **out)
+{
+    LM_REQUIRE(NULL, device != NULL && out != NULL);
+    *out = NULL;
+    lm_status status = lm_device_check(device);
+    if (status != LM_OK) return status;
+    lm_list *list = NULL;
+    bool can_time = (device->info.capabilities & LM_CAP_TIMESTAMPS) != 0;
+    status = device->ops->list_create(device, timed && can_time, &list);
+    if (status != LM_OK) return status;
+    list->device = device;
+    list->timed = timed && can_time;
+    device->object_count++;
+    *out = list;
+    return LM_OK;
+}
+
+void lm_list_destroy(lm_list **out)
+{
+    if (out == NULL || *out == NULL) return;
+    lm_list *list = *out;
+    *out = NULL;
+    if (list->device->process != (long)getpid()) return;
+    if (list->running) lm_list_wait(list);
+    free(list->accesses);
+    list->device->object_count--;
+    list->device->ops->list_destroy(list);
+}
+
+/* ---- hazards ---------------------------------------------------------------------------------------------------- */
+
+static bool conflicts(const lm_access *a, const lm_access *b)
+{
+    return a->buffer == b->buffer && (a->write || b->write) && a->begin < b->end && b->begin < a->end;
+}
+
+static lm_status remember(lm_list *list, const lm_access *access)
+{
+    if (list->access_count == list->access_capacity) {
+        size_t capacity = list->access_capacity == 0 ? 32 : 2 * list->access_capacity;
+        lm_access *grown = realloc(list->accesses, capacity * sizeof *grown);
+        if (grown == NULL) return lm_fail(list->device->context, LM_ERROR_OUT_OF_MEMORY, "command list: out of memory");
+        list->accesses = grown;
+        list->access_capacity = capacity;
+    }
+    list->accesses[list->access_count++] = *access;
+    return LM_OK;
+}
+
+/* Puts a barrier before a command with these accesses if one of them needs what came since the last barrier. */
+static lm_status order(lm_list *list, const lm_access *accesses, size_t count)
+{
+    bool hazard = false;
+    for (size_t i = 0; i < count && !hazard; i++)
+        for (size_t j = 0; j < list->access_count && !hazard; j++) hazard = conflicts(&accesses[i], &list->accesses[j]);
+    if (hazard) {
+        lm_status status = list->device->ops->list_barrier(list);
+        if (status != LM_OK) return status;
+        list->access_count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        lm_status status = remember(list, &accesses[i]);
+        if (status != LM_OK) return status;
+    }
+    return LM_OK;
+}
+
+static lm_status check_recording(lm_list *list, const char *what)
+{
+    if (list->ended)
+        return lm_fail(list->device->context, LM_ERROR_INVALID_ARGUMENT, "%s: the list is already ended", what);
+    return lm_device_check(list->device);
+}
+
+static lm_status check_view(lm_list *list, const char *what, const lm_view *view)
+{
+    lm_context *context = list->device->context;
+    const lm_device_info *info = &list->device->info;
+    if (view->buffer->device != list->device)
+        return lm_fail(context, LM_ERROR_INVALID_ARGUMENT, "%s: a buffer of another device", what);
+    if (view->size == 0 || view->offset > view->buffer->size || view->size > view->buffer->size - view->offset)
+        return lm_fail(context, LM_ERROR_INVALID_ARGUMENT, "%s: bytes %llu + %llu are outside a buffer of %llu", what,
+                       (unsigned long long)view->offset, (unsigned long long)view->size,
+                       (unsigned long long)view->buffer->size);
+    if (view->offset % info->binding_alignment != 0)
+        return lm_fail(context, LM_ERROR_INVALID_ARGUMENT, "%s: offset %llu is not a multiple of %u", what,
+                       (unsigned long long)view->offset, info->binding_alignment);
+    if (view->size > info->max_binding_bytes)
+        return lm_fail(context, LM_ERROR_OUT_OF_DEVICE_MEMORY, "%s: a binding of %llu bytes is over the device's limit of %llu",
+                       what, (unsigned long long)view->size, (unsigned long long)info->max_binding_bytes);
+    return LM_OK;
+}
+
+/* ---- pipelines -------------------------------------------------------------------------------------------------- */
+
+static lm_status get_pipeline(lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC],
+                              lm_pipeline **out)
+{
+    for (size_t i = 0; i < device->pipeline_count; i++) {
+        lm_pipeline *pipeline = device->pipelines[i];
+        if (pipeline->kernel == kernel->id && memcmp(pipeline->spec, spec, sizeof pipeline->spec) == 0) {
+            *out = pipeline;
+            return LM_OK;
+        }
+    }
+    if (!device->ops->supports(device, kernel, spec))
+        return lm_fail(device->context, LM_ERROR_UNSUPPORTED, "%s cannot run kernel %s with work-groups of %d x %d",
+                       device->info.id, kernel->stem, spec[0], spec[1]);
+    if (device->pipeline_count == device->pipeline_capacity) {
+        size_t capacity = device->pipeline_capacity == 0 ? 16 : 2 * device->pipeline_capacity;
+        lm_pipeline **grown = realloc(device->pipelines, capacity * sizeof(lm_pipeline *));
+        if (grown == NULL) return lm_fail(device->context, LM_ERROR_OUT_OF_MEMORY, "pipeline cache: out of memory");
+        device->pipelines = grown;
+        device->pipeline_capacity = capacity;
+    }
+    lm_pipeline *pipeline = NULL;
+    lm_status status = device->ops->pipeline_create(device, kernel, spec, &pipeline);
+    if (status != LM_OK) return status;
+    pipeline->device = device;
+    pipeline->kernel = kernel->id;
+    memcpy(pipeline->spec, spec, sizeof pipeline->spec);
+    device->pipelines[device->pipeline_count++] = pipeline;
+    *out = pipeline;
+    return LM_OK;
+}
+
+/* ---- commands --------------------------------------------------------------------------------------------------- */
+
+lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, const void *params, size_t params_size,
+                           const lm_view *views, size_t view_count, const uint32_t groups[3])
+{
+    LM_REQUIRE(NULL, list != NULL && (unsigned)id < LM_KERNEL_COUNT && spec != NULL && views != NULL && groups != NULL);
+    lm_device *device = list->device;
+    const lm_kernel *kernel = lm_kernel_get(id);
+    LM_REQUIRE(device->context, params != NULL && params_size == kernel->params_size);
+    LM_REQUIRE(device->context, view_count == kernel->binding_count && view_count <= LM_MAX_BINDINGS);
+    lm_status status = check_recording(list, kernel->stem);
+    if (status != LM_OK) return status;
+    if (groups[0] == 0 || groups[1] == 0 || groups[2] == 0) return LM_OK;
+    for (int i = 0; i < 3; i++)
+        if (groups[i] > device->info.max_groups[i])
+            return lm_fail(device->context, LM_ERROR_UNSUPPORTED, "%s: %u work-groups in dimension %d are over the limit of %u",
+                           kernel->stem, groups[i], i, device->info.max_groups[i]);
+
+    lm_view bound[LM_MAX_BINDINGS];
+    lm_access accesses[LM_MAX_BINDINGS];
+    size_t access_count = 0;
+    for (size_t i = 0; i < view_count; i++) {
+        bound[i] = views[i];
+        if (bound[i].buffer == NULL) {
+            bound[i] = lm_view_whole(device->dummy);
+            continue;
+        }
+        status = check_view(list, kernel->stem, &bound[i]);
+        if (status != LM_OK) return status;
+        accesses[access_count++] = (lm_access){bound[i].buffer, bound[i].offset, bound[i].offset + bound[i].size,
+                                               kernel->access[i] != 'r'};
+    }
+    int32_t constants[LM_MAX_SPEC];
+    memcpy(constants, spec, sizeof constants);
+    lm_pipeline *pipeline = NULL;
+    status = get_pipeline(device, kernel, constants, &pipeline);
+    if (status != LM_OK) return status;
+    status = order(list, accesses, access_count);
+    if (status != LM_OK) return status;
+    return device->ops->list_dispatch(list, pipeline, params, bound, groups);
+}
+
+lm_status lm_list_copy(lm_list *list, lm_view to, lm_view from)
+{
+    LM_REQUIRE(NULL, list != NULL && to.buffer != NULL && from.buffer != NULL);
+    LM_REQUIRE(list->device->context, to.size == from.size && to.size % 4 == 0);
+    lm_status status = check_recording(list, "lm_list_copy");
+    if (status == LM_OK) status = check_view(list, "lm_list_copy", &to);
+    if (status == LM_OK) status = check_view(list, "lm_list_copy", &from);
+    if (status != LM_OK) return status;
+    const lm_access accesses[2] = {{to.buffer, to.offset, to.offset + to.size, true},
+                                   {from.buffer, from.offset, from.offset + from.size, false}};
+    LM_REQUIRE(list->device->context, !conflicts(&accesses[0], &accesses[1]));
+    status = order(list, accesses, 2);
+    return status != LM_OK ? status : list->device->ops->list_copy(list, to, from);
+}
+
+lm_status lm_list_fill(lm_list *list, lm_view to, uint32_t word)
+{
+    LM_REQUIRE(NULL, list != NULL && to.buffer != NULL);
+    LM_REQUIRE(list->device->context, to.size % 4 == 0);
+    lm_status status = check_recording(list, "lm_list_fill");
+    if (status == LM_OK) status = check_view(list, "lm_list_fill", &to);
+    if (status != LM_OK) return status;
+    const lm_access access = {to.buffer, to.offset, to.offset + to.size, true};
+    status = order(list, &access, 1);
+    return status != LM_OK ? status : list->device->ops->list_fill(list, to, word);
+}
+
+lm_status lm_list_end(lm_list *list)
+{
+    LM_REQUIRE(NULL, list != NULL);
+    lm_status status = check_recording(list, "lm_list_end");
+    if (status == LM_OK) status = list->device->ops->list_end(list);
+    if (status == LM_OK) list->ended = true;
+    return status;
+}
+
+lm_status lm_list_submit(lm_list *list)
+{
+    LM_REQUIRE(NULL, list != NULL);
+    LM_REQUIRE(list->device->context, list->ended && !list->running);
+    lm_status status = lm_device_check(list->device);
+    if (status == LM_OK) status = list->device->ops->list_submit(list);
+    if (status == LM_OK) list->running = true;
+    return status;
+}
+
+lm_status lm_list_wait(lm_list *list)
+{
+    LM_REQUIRE(NULL, list != NULL);
+    if (!list->running) return LM_OK;
+    lm_status status = lm_device_check(list->device);
+    if (status == LM_OK) status = list->device->ops->list_wait(list);
+    list->running = false;
+    return status;
+}
+
+lm_status lm_list_run(lm_list *list)
+{
+    lm_status status = lm_list_submit(list);
+    return status != LM_OK ? status : lm_list_wait(list);
+}
+
+double lm_list_time_ns(lm_list *list)
+{
+    return list != NULL && list->timed && list->ended && !list->running ? list->device->ops->list_time_ns(list) : 0.0;
+}
