@@ -1,0 +1,114 @@
+/* host/cli/cmd_generate.c: litemamba generate. */
+#include <stdlib.h>
+
+#include "host/cli/cli.h"
+
+typedef struct printer {
+    bool bytes;
+    int32_t bad_token; /* one that is no byte though tokens are bytes, else −1 */
+} printer;
+
+/* Prints one token; false stops the generation. */
+static bool print_token(void *user, int32_t token)
+{
+    printer *p = user;
+    if (!p->bytes) {
+        printf(" %d", (int)token);
+    } else if (token >= 0 && token < 256) {
+        putchar(token);
+    } else {
+        p->bad_token = token;
+        return false;
+    }
+    return cli_flush();
+}
+
+static void print_prompt(const printer *p, const int32_t *tokens, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (p->bytes)
+            putchar(tokens[i]);
+        else
+            printf("%s%d", i == 0 ? "" : " ", (int)tokens[i]);
+    }
+    cli_flush();
+}
+
+static void print_stats(const cli_session *session, const lm_generate_stats *stats)
+{
+    /* The first new token comes with the prompt's pass; the rest took new_seconds. */
+    uint32_t steps = stats->new_tokens > 1 ? stats->new_tokens - 1 : 0;
+    const lm_device_info *info = lm_device_get_info(session->device);
+    fprintf(stderr, "device    %s, %s\n", info->id, info->name);
+    fprintf(stderr, "prompt    %u tokens in %.3f s, %.1f tokens/s\n", stats->prompt_tokens, stats->prompt_seconds,
+            stats->prompt_seconds > 0 ? stats->prompt_tokens / stats->prompt_seconds : 0);
+    fprintf(stderr, "new       %u tokens, after the first %.3f s, %.1f tokens/s\n", stats->new_tokens, stats->new_seconds,
+            steps > 0 && stats->new_seconds > 0 ? steps / stats->new_seconds : 0);
+}
+
+static int read_prompt(const cli_session *session, const char *text, int32_t **prompt, size_t *count)
+{
+    const lm_config *config = lm_model_get_config(session->model);
+    cli_tokens tokens;
+    int code = CLI_OK;
+    *prompt = NULL;
+    if (text[0] == '-' && text[1] == 0)
+        code = cli_tokens_open(&tokens, text, config);
+    else
+        cli_tokens_open_text(&tokens, "--prompt", text, config);
+    if (code != CLI_OK) return code;
+    code = cli_tokens_read_all(&tokens, prompt, count);
+    cli_tokens_close(&tokens);
+    if (code == CLI_OK && *count == 0) code = cli_error("%s: empty: a prompt has at least one token", tokens.name);
+    if (code == CLI_OK && *count > UINT32_MAX) code = cli_error("%s: %zu tokens are too many", tokens.name, *count);
+    return code;
+}
+
+int cli_generate(const cli_command *command, int argc, char **argv)
+{
+    const char *folder, *text = NULL, *device = NULL;
+    uint32_t count = 200, top_k = 0;
+    double temperature = 0.7, top_p = 1;
+    uint64_t seed = 0;
+    bool stats = false;
+    int code;
+    const cli_option options[] = {
+        {"prompt", 'p', CLI_TEXT, &text, "TEXT", "What to go on with; \"-\" reads it from standard input", 0, 0},
+        {"tokens", 'n', CLI_U32, &count, "N", "New tokens [200]", 1, UINT32_MAX},
+        {"temperature", 't', CLI_REAL, &temperature, "T", "0 always takes the likeliest token [0.7]", 0, 1e6},
+        {"top-k", 0, CLI_U32, &top_k, "K", "Choose among the K likeliest; 0 among all [0]", 0, 0},
+        {"top-p", 0, CLI_REAL, &top_p, "P", "Choose among the likeliest that make up probability P; 0 or 1: all [1]", 0, 1},
+        {"seed", 's', CLI_U64, &seed, "S", "Of the random numbers [0]", 0, 0},
+        CLI_DEVICE_OPTION(device),
+        {"stats", 0, CLI_FLAG, &stats, NULL, "Print tokens a second to standard error", 0, 0},
+    };
+    if (!cli_parse(command, options, CLI_COUNT(options), argc, argv, &folder, 0, 1, &code)) return code;
+    if (text == NULL) return cli_usage_error(command, "--prompt is missing");
+    folder = cli_model_folder(folder);
+    if (folder == NULL) return CLI_FAILED;
+
+    cli_session session = {0};
+    int32_t *prompt = NULL;
+    size_t prompt_length = 0;
+    code = cli_open_model(&session, device, folder, CLI_LANGUAGE_MODEL);
+    if (code == CLI_OK) code = read_prompt(&session, text, &prompt, &prompt_length);
+    if (code == CLI_OK) {
+        printer p = {lm_model_get_config(session.model)->byte_tokens, -1};
+        lm_generate_stats result = {0};
+        lm_generate_params params = {
+            prompt, (uint32_t)prompt_length, count, (float)temperature, top_k, (float)top_p, seed, print_token, &p};
+        print_prompt(&p, prompt, prompt_length);
+        lm_status status = lm_generate(session.model, NULL, &params, &result);
+        putchar('\n');
+        cli_flush();
+        if (status != LM_OK)
+            code = cli_library_error(status);
+        else if (p.bad_token >= 0)
+            code = cli_error("%s: the model's token %d is not a byte", folder, (int)p.bad_token);
+        else if (stats)
+            print_stats(&session, &result);
+    }
+    free(prompt);
+    cli_close(&session);
+    return code;
+}
