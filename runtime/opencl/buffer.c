@@ -1,0 +1,137 @@
+/* runtime/opencl/buffer.c: device memory and transfers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/opencl/opencl.h"
+
+/* Drivers copy through pinned memory of their own and some allocate as much of it as one transfer asks for. */
+#define TRANSFER_BYTES (UINT64_C(64) << 20)
+
+/* Host-visible buffers up to this size are written without waiting, from a copy. */
+#define SHADOW_BYTES (UINT64_C(64) << 10)
+
+/* Drivers on the processor, PoCL above all, abort the process when memory runs out: ask the C library first. */
+static bool host_can_hold(uint64_t size)
+{
+    if (size > SIZE_MAX) return false;
+    void *volatile probe = malloc((size_t)size); /* volatile: a compiler may drop a malloc that is only freed */
+    bool fits = probe != NULL;
+    free(probe);
+    return fits;
+}
+
+/* Many drivers allocate at the first use. Used here, a lack of memory is told where it can be handled. */
+static cl_int touch(lm_opencl_device *device, cl_mem memory, const char **call)
+{
+    const cl_uint zero = 0;
+    *call = "clEnqueueWriteBuffer";
+    return device->cl->clEnqueueWriteBuffer(device->last_queue, memory, CL_TRUE, 0, sizeof zero, &zero, 0, NULL, NULL);
+}
+
+lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *params, lm_buffer **out)
+{
+    lm_opencl_device *device = (lm_opencl_device *)base;
+    const lm_opencl_api *cl = device->cl;
+    const lm_device_info *info = &base->info;
+    const bool on_host = info->type == LM_DEVICE_CPU || info->type == LM_DEVICE_INTEGRATED;
+    const uint64_t left = info->memory_bytes > device->allocated_bytes ? info->memory_bytes - device->allocated_bytes : 0;
+    if (params->size > left || params->size > info->max_allocation_bytes ||
+        (info->type == LM_DEVICE_CPU && !host_can_hold(params->size)))
+        return lm_fail(base->context, LM_ERROR_OUT_OF_DEVICE_MEMORY,
+                       "%s: no memory for a buffer of %llu bytes; %llu of %llu are in use", info->id,
+                       (unsigned long long)params->size, (unsigned long long)device->allocated_bytes,
+                       (unsigned long long)info->memory_bytes);
+
+    lm_opencl_buffer *buffer = calloc(1, sizeof *buffer);
+    if (buffer == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
+    buffer->size = params->size;
+    if (params->host_visible && params->size <= SHADOW_BYTES) {
+        buffer->shadow = malloc((size_t)params->size);
+        if (buffer->shadow == NULL) {
+            free(buffer);
+            return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
+        }
+    }
+    const cl_mem_flags flags = CL_MEM_READ_WRITE | (on_host ? (cl_mem_flags)CL_MEM_ALLOC_HOST_PTR : 0);
+    const char *call = "clCreateBuffer";
+    cl_int code = CL_SUCCESS;
+    buffer->memory = cl->clCreateBuffer(device->context, flags, (size_t)params->size, NULL, &code);
+    if (code == CL_SUCCESS) code = touch(device, buffer->memory, &call);
+    if (code != CL_SUCCESS) {
+        lm_status status = lm_opencl_fail(device, call, code);
+        if (buffer->memory != NULL) cl->clReleaseMemObject(buffer->memory);
+        free(buffer->shadow);
+        free(buffer);
+        return status;
+    }
+    device->allocated_bytes += params->size;
+    *out = &buffer->base;
+    return LM_OK;
+}
+
+/* The shadow may be changed again. */
+static lm_status finish_upload(lm_opencl_device *device, lm_opencl_buffer *buffer)
+{
+    if (buffer->upload == NULL) return LM_OK;
+    lm_status status = device->base.lost ? LM_OK : lm_opencl_wait(device, buffer->upload);
+    device->cl->clReleaseEvent(buffer->upload);
+    buffer->upload = NULL;
+    return status;
+}
+
+void lm_opencl_buffer_destroy(lm_buffer *base)
+{
+    lm_opencl_device *device = (lm_opencl_device *)base->device;
+    lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
+    finish_upload(device, buffer);
+    device->cl->clReleaseMemObject(buffer->memory);
+    device->allocated_bytes -= buffer->size;
+    free(buffer->shadow);
+    free(buffer);
+}
+
+lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *data, uint64_t size)
+{
+    lm_opencl_device *device = (lm_opencl_device *)base->device;
+    const lm_opencl_api *cl = device->cl;
+    lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
+    cl_command_queue queue = NULL;
+    lm_status status = lm_opencl_queue(device, false, &queue);
+    if (status == LM_OK && buffer->shadow != NULL) {
+        status = finish_upload(device, buffer);
+        if (status != LM_OK) return status;
+        memcpy(buffer->shadow + offset, data, (size_t)size);
+        /* What uses the buffer comes later on the same queue, so nothing has to wait here. */
+        cl_int code = cl->clEnqueueWriteBuffer(queue, buffer->memory, CL_FALSE, (size_t)offset, (size_t)size,
+                                               buffer->shadow + offset, 0, NULL, &buffer->upload);
+        if (code == CL_SUCCESS) return LM_OK;
+        buffer->upload = NULL;
+        return lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
+    }
+    const unsigned char *bytes = data;
+    for (uint64_t done = 0; status == LM_OK && done < size;) {
+        const uint64_t part = size - done < TRANSFER_BYTES ? size - done : TRANSFER_BYTES;
+        cl_int code = cl->clEnqueueWriteBuffer(queue, buffer->memory, CL_TRUE, (size_t)(offset + done), (size_t)part,
+                                               bytes + done, 0, NULL, NULL);
+        if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
+        done += part;
+    }
+    return status;
+}
+
+lm_status lm_opencl_buffer_download(lm_buffer *base, uint64_t offset, void *data, uint64_t size)
+{
+    lm_opencl_device *device = (lm_opencl_device *)base->device;
+    const lm_opencl_buffer *buffer = (const lm_opencl_buffer *)base;
+    cl_command_queue queue = NULL;
+    lm_status status = lm_opencl_queue(device, false, &queue);
+    unsigned char *bytes = data;
+    for (uint64_t done = 0; status == LM_OK && done < size;) {
+        const uint64_t part = size - done < TRANSFER_BYTES ? size - done : TRANSFER_BYTES;
+        cl_int code = device->cl->clEnqueueReadBuffer(queue, buffer->memory, CL_TRUE, (size_t)(offset + done), (size_t)part,
+                                                      bytes + done, 0, NULL, NULL);
+        if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clEnqueueReadBuffer", code);
+        done += part;
+    }
+    return status;
+}

@@ -1,0 +1,270 @@
+/* runtime/opencl/list.c: commands recorded once and replayed.
+ *
+ * OpenCL 1.2 has no command buffers: a list is an array of commands, and submitting it enqueues them one by one. A kernel
+ * object holds its arguments, so each dispatch has one of its own, with everything set while recording; a replay is then
+ * one clEnqueueNDRangeKernel a dispatch.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/opencl/opencl.h"
+
+typedef enum opencl_command_kind { OPENCL_DISPATCH, OPENCL_COPY, OPENCL_FILL } opencl_command_kind;
+
+typedef struct opencl_command {
+    opencl_command_kind kind;
+    cl_kernel kernel; /* dispatch: the list's */
+    size_t global[3];
+    size_t local[3];
+    cl_mem to, from; /* copy and fill */
+    size_t to_offset, from_offset, size;
+    cl_uint word; /* fill */
+} opencl_command;
+
+/* Part of a buffer as a memory object. */
+typedef struct opencl_region {
+    const lm_opencl_buffer *buffer;
+    cl_buffer_region range;
+    cl_mem memory;
+} opencl_region;
+
+typedef struct opencl_list {
+    lm_list base;
+    bool timed;
+    opencl_command *commands;
+    size_t count, capacity;
+    opencl_region *regions; /* made once each, the list's */
+    size_t region_count, region_capacity;
+    cl_event first, last; /* of the latest run; first only when timed, and the same as last for one command */
+    double time_ns;
+} opencl_list;
+
+static lm_opencl_device *device_of(const lm_list *list) { return (lm_opencl_device *)list->device; }
+
+lm_status lm_opencl_list_create(lm_device *base, bool timed, lm_list **out)
+{
+    lm_opencl_device *device = (lm_opencl_device *)base;
+    if (timed && device->timed_queue == NULL) {
+        cl_int code = CL_SUCCESS;
+        device->timed_queue =
+            device->cl->clCreateCommandQueue(device->context, device->id, CL_QUEUE_PROFILING_ENABLE, &code);
+        if (code != CL_SUCCESS) {
+            device->timed_queue = NULL;
+            return lm_opencl_fail(device, "clCreateCommandQueue", code);
+        }
+    }
+    opencl_list *list = calloc(1, sizeof *list);
+    if (list == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", base->info.id);
+    list->timed = timed;
+    *out = &list->base;
+    return LM_OK;
+}
+
+static void release_events(const lm_opencl_api *cl, opencl_list *list)
+{
+    if (list->first != NULL) cl->clReleaseEvent(list->first);
+    if (list->last != NULL) cl->clReleaseEvent(list->last);
+    list->first = NULL;
+    list->last = NULL;
+}
+
+void lm_opencl_list_destroy(lm_list *base)
+{
+    opencl_list *list = (opencl_list *)base;
+    const lm_opencl_api *cl = device_of(base)->cl;
+    release_events(cl, list);
+    for (size_t i = 0; i < list->count; i++)
+        if (list->commands[i].kernel != NULL) cl->clReleaseKernel(list->commands[i].kernel);
+    for (size_t i = 0; i < list->region_count; i++) cl->clReleaseMemObject(list->regions[i].memory);
+    free(list->commands);
+    free(list->regions);
+    free(list);
+}
+
+/* ---- recording -------------------------------------------------------------------------------------------------- */
+
+/* Room for one element more in an array that doubles. */
+static lm_status reserve(lm_list *list, void **array, size_t count, size_t *capacity, size_t element)
+{
+    if (count < *capacity) return LM_OK;
+    const size_t wanted = *capacity == 0 ? 32 : 2 * *capacity;
+    void *grown = realloc(*array, wanted * element);
+    if (grown == NULL)
+        return lm_fail(list->device->context, LM_ERROR_OUT_OF_MEMORY, "%s: command list: out of memory",
+                       list->device->info.id);
+    *array = grown;
+    *capacity = wanted;
+    return LM_OK;
+}
+
+static lm_status append(lm_list *base, const opencl_command *command)
+{
+    opencl_list *list = (opencl_list *)base;
+    void *commands = list->commands;
+    lm_status status = reserve(base, &commands, list->count, &list->capacity, sizeof *list->commands);
+    list->commands = commands;
+    if (status == LM_OK) list->commands[list->count++] = *command;
+    return status;
+}
+
+/* The view as a memory object: the buffer's own, or a sub-buffer kept by the list. */
+static lm_status bind_view(lm_list *base, const lm_view *view, cl_mem *memory)
+{
+    opencl_list *list = (opencl_list *)base;
+    lm_opencl_device *device = device_of(base);
+    const lm_opencl_buffer *buffer = (const lm_opencl_buffer *)view->buffer;
+    if (view->offset == 0 && view->size == buffer->size) {
+        *memory = buffer->memory;
+        return LM_OK;
+    }
+    const cl_buffer_region range = {.origin = (size_t)view->offset, .size = (size_t)view->size};
+    /* Backwards: neighbouring commands share views. */
+    for (size_t i = list->region_count; i-- > 0;) {
+        const opencl_region *region = &list->regions[i];
+        if (region->buffer == buffer && region->range.origin == range.origin && region->range.size == range.size) {
+            *memory = region->memory;
+            return LM_OK;
+        }
+    }
+    void *regions = list->regions;
+    lm_status status = reserve(base, &regions, list->region_count, &list->region_capacity, sizeof *list->regions);
+    list->regions = regions;
+    if (status != LM_OK) return status;
+    cl_int code = CL_SUCCESS;
+    *memory = device->cl->clCreateSubBuffer(buffer->memory, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &range, &code);
+    if (code != CL_SUCCESS) return lm_opencl_fail(device, "clCreateSubBuffer", code);
+    list->regions[list->region_count++] = (opencl_region){buffer, range, *memory};
+    return LM_OK;
+}
+
+lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const void *params, const lm_view *views,
+                                  const uint32_t groups[3])
+{
+    lm_opencl_device *device = device_of(base);
+    const lm_opencl_api *cl = device->cl;
+    const lm_kernel *kernel = lm_kernel_get(pipeline->kernel);
+    opencl_command command = {.kind = OPENCL_DISPATCH, .local = {(size_t)pipeline->spec[0], (size_t)pipeline->spec[1], 1}};
+    for (int i = 0; i < 3; i++) command.global[i] = groups[i] * command.local[i];
+
+    lm_status status = lm_opencl_pipeline_kernel(device, (lm_opencl_pipeline *)pipeline, kernel, &command.kernel);
+    if (status != LM_OK) return status;
+    cl_int code = cl->clSetKernelArg(command.kernel, 0, kernel->params_size, params);
+    for (size_t i = 0; i < kernel->binding_count && status == LM_OK && code == CL_SUCCESS; i++) {
+        cl_mem memory = NULL;
+        status = bind_view(base, &views[i], &memory);
+        if (status == LM_OK) code = cl->clSetKernelArg(command.kernel, (cl_uint)i + 1, sizeof(cl_mem), &memory);
+    }
+    if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clSetKernelArg", code);
+    if (status == LM_OK) status = append(base, &command);
+    if (status != LM_OK) cl->clReleaseKernel(command.kernel);
+    return status;
+}
+
+lm_status lm_opencl_list_copy(lm_list *list, lm_view to, lm_view from)
+{
+    const opencl_command command = {.kind = OPENCL_COPY,
+                                    .to = ((const lm_opencl_buffer *)to.buffer)->memory,
+                                    .from = ((const lm_opencl_buffer *)from.buffer)->memory,
+                                    .to_offset = (size_t)to.offset,
+                                    .from_offset = (size_t)from.offset,
+                                    .size = (size_t)to.size};
+    return append(list, &command);
+}
+
+lm_status lm_opencl_list_fill(lm_list *list, lm_view to, uint32_t word)
+{
+    const opencl_command command = {.kind = OPENCL_FILL,
+                                    .to = ((const lm_opencl_buffer *)to.buffer)->memory,
+                                    .to_offset = (size_t)to.offset,
+                                    .size = (size_t)to.size,
+                                    .word = word};
+    return append(list, &command);
+}
+
+/* The queue is in order. */
+lm_status lm_opencl_list_barrier(lm_list *list)
+{
+    (void)list;
+    return LM_OK;
+}
+
+lm_status lm_opencl_list_end(lm_list *list)
+{
+    (void)list;
+    return LM_OK;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+static cl_int enqueue(const lm_opencl_api *cl, cl_command_queue queue, const opencl_command *command, cl_event *event,
+                      const char **call)
+{
+    switch (command->kind) {
+    case OPENCL_DISPATCH:
+        *call = "clEnqueueNDRangeKernel";
+        return cl->clEnqueueNDRangeKernel(queue, command->kernel, 3, NULL, command->global, command->local, 0, NULL, event);
+    case OPENCL_COPY:
+        *call = "clEnqueueCopyBuffer";
+        return cl->clEnqueueCopyBuffer(queue, command->from, command->to, command->from_offset, command->to_offset,
+                                       command->size, 0, NULL, event);
+    case OPENCL_FILL:
+        *call = "clEnqueueFillBuffer";
+        return cl->clEnqueueFillBuffer(queue, command->to, &command->word, sizeof command->word, command->to_offset,
+                                       command->size, 0, NULL, event);
+    }
+    return CL_INVALID_OPERATION;
+}
+
+lm_status lm_opencl_list_submit(lm_list *base)
+{
+    opencl_list *list = (opencl_list *)base;
+    lm_opencl_device *device = device_of(base);
+    const lm_opencl_api *cl = device->cl;
+    release_events(cl, list);
+    list->time_ns = 0;
+    cl_command_queue queue = NULL;
+    lm_status status = lm_opencl_queue(device, list->timed, &queue);
+    if (status != LM_OK) return status;
+    const char *call = "";
+    cl_int code = CL_SUCCESS;
+    for (size_t i = 0; i < list->count && code == CL_SUCCESS; i++) {
+        cl_event *kept = i + 1 == list->count ? &list->last : i == 0 && list->timed ? &list->first : NULL;
+        cl_event event = NULL;
+        code = enqueue(cl, queue, &list->commands[i], kept != NULL ? &event : NULL, &call);
+        if (code == CL_SUCCESS && kept != NULL) *kept = event;
+    }
+    if (code == CL_SUCCESS) {
+        call = "clFlush";
+        code = cl->clFlush(queue);
+    }
+    if (code == CL_SUCCESS) return LM_OK;
+    /* The commands before the failed one must not run on behind the caller's back. */
+    cl->clFinish(queue);
+    status = lm_opencl_fail(device, call, code);
+    release_events(cl, list);
+    return status;
+}
+
+/* From the start of the first command to the end of the last, 0 when the driver does not tell. */
+static double measure(const lm_opencl_api *cl, const opencl_list *list)
+{
+    cl_ulong start = 0, end = 0;
+    cl_event first = list->first != NULL ? list->first : list->last;
+    if (cl->clGetEventProfilingInfo(first, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
+        cl->clGetEventProfilingInfo(list->last, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
+        return 0;
+    return end > start ? (double)(end - start) : 0;
+}
+
+lm_status lm_opencl_list_wait(lm_list *base)
+{
+    opencl_list *list = (opencl_list *)base;
+    lm_opencl_device *device = device_of(base);
+    if (list->last == NULL) return LM_OK; /* an empty list */
+    lm_status status = lm_opencl_wait(device, list->last);
+    if (status == LM_OK && list->timed) list->time_ns = measure(device->cl, list);
+    release_events(device->cl, list);
+    return status;
+}
+
+double lm_opencl_list_time_ns(lm_list *list) { return ((const opencl_list *)list)->time_ns; }

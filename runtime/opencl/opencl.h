@@ -1,0 +1,169 @@
+/* runtime/opencl/opencl.h: what the files of the OpenCL backend share.
+ *
+ * api.c       the functions of libOpenCL, loaded at run time, and names of its error codes
+ * guard.c     signals, locale, environment and floating-point state, put back after a driver changed them
+ * driver.c    platforms and devices found, lm_device_info filled; the table of the backend's functions
+ * device.c    context, queues, what an error means
+ * buffer.c    memory and transfers
+ * pipeline.c  programs built from the embedded sources
+ * list.c      commands recorded and replayed
+ *
+ * Only OpenCL 1.2 is used. There is one context and one in-order queue a device, so commands run in the order in which
+ * they were enqueued and barriers cost nothing. Lists that are timed run on a second queue, because profiling slows every
+ * command of a queue that has it; lm_opencl_queue() drains one queue before the other is used, which keeps the order.
+ */
+#ifndef LM_OPENCL_BACKEND_H
+#define LM_OPENCL_BACKEND_H
+
+#define CL_TARGET_OPENCL_VERSION 120
+#include <CL/cl.h>
+#include <fenv.h>
+#include <signal.h>
+
+#include "runtime/backend.h"
+
+/* ---- api.c ------------------------------------------------------------------------------------------------------ */
+
+#define LM_OPENCL_FUNCTIONS(F) \
+    F(clBuildProgram) \
+    F(clCreateBuffer) \
+    F(clCreateCommandQueue) \
+    F(clCreateContext) \
+    F(clCreateKernel) \
+    F(clCreateProgramWithSource) \
+    F(clCreateSubBuffer) \
+    F(clEnqueueCopyBuffer) \
+    F(clEnqueueFillBuffer) \
+    F(clEnqueueNDRangeKernel) \
+    F(clEnqueueReadBuffer) \
+    F(clEnqueueWriteBuffer) \
+    F(clFinish) \
+    F(clFlush) \
+    F(clGetDeviceIDs) \
+    F(clGetDeviceInfo) \
+    F(clGetEventInfo) \
+    F(clGetEventProfilingInfo) \
+    F(clGetKernelWorkGroupInfo) \
+    F(clGetPlatformIDs) \
+    F(clGetPlatformInfo) \
+    F(clGetProgramBuildInfo) \
+    F(clReleaseCommandQueue) \
+    F(clReleaseContext) \
+    F(clReleaseEvent) \
+    F(clReleaseKernel) \
+    F(clReleaseMemObject) \
+    F(clReleaseProgram) \
+    F(clSetKernelArg) \
+    F(clWaitForEvents)
+
+/* Called as cl->clFinish(queue). */
+typedef struct lm_opencl_api {
+#define LM_OPENCL_DECLARE(name) __typeof__(&name) name;
+    LM_OPENCL_FUNCTIONS(LM_OPENCL_DECLARE)
+#undef LM_OPENCL_DECLARE
+} lm_opencl_api;
+
+/* Returns the library's handle, or NULL (logged) when it is not installed or lacks a function. */
+void *lm_opencl_api_load(lm_context *context, lm_opencl_api *api);
+void lm_opencl_api_unload(void *library);
+
+/* "CL_OUT_OF_RESOURCES", or "unknown error". */
+const char *lm_opencl_error_name(cl_int code);
+
+/* ---- guard.c ---------------------------------------------------------------------------------------------------- */
+
+enum { LM_OPENCL_SIGNALS = 65 };
+
+/* State of the process that drivers change: kept by enter(), put back by leave(). */
+typedef struct lm_opencl_guard {
+    struct sigaction actions[LM_OPENCL_SIGNALS];
+    bool known[LM_OPENCL_SIGNALS]; /* a signal that can be asked about */
+    char *locale;                  /* NULL: could not be kept */
+    char **environment;            /* NULL-terminated, likewise */
+    fenv_t floating_point;
+} lm_opencl_guard;
+
+void lm_opencl_guard_enter(lm_opencl_guard *guard);
+void lm_opencl_guard_leave(lm_opencl_guard *guard);
+
+/* ---- objects ---------------------------------------------------------------------------------------------------- */
+
+typedef struct lm_opencl_driver {
+    lm_driver base;
+    void *library; /* NULL: not installed */
+    lm_opencl_api api;
+    cl_device_id *ids; /* of base.devices, in the same order */
+} lm_opencl_driver;
+
+typedef struct lm_opencl_device {
+    lm_device base;
+    const lm_opencl_api *cl; /* the driver's */
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;
+    cl_command_queue timed_queue; /* with profiling; NULL until the first timed list */
+    cl_command_queue last_queue;  /* the one used last */
+    uint64_t allocated_bytes;     /* of all buffers */
+    bool polls;                   /* spin a little before a blocking wait */
+} lm_opencl_device;
+
+typedef struct lm_opencl_buffer {
+    lm_buffer base;
+    cl_mem memory;
+    uint64_t size;         /* base.size is set only after creation */
+    unsigned char *shadow; /* host-visible buffers: what an unfinished upload still reads; else NULL */
+    cl_event upload;       /* the last unfinished upload from the shadow, or NULL */
+} lm_opencl_buffer;
+
+typedef struct lm_opencl_pipeline {
+    lm_pipeline base;
+    const lm_opencl_api *cl;
+    cl_program program;
+} lm_opencl_pipeline;
+
+/* ---- device.c --------------------------------------------------------------------------------------------------- */
+
+lm_status lm_opencl_open(lm_driver *driver, const lm_device_info *info, lm_device **device);
+void lm_opencl_close(lm_device *device);
+
+/* The status for a failed call, after telling of it; notices a lost device. */
+lm_status lm_opencl_fail(lm_opencl_device *device, const char *call, cl_int code);
+
+/* The queue to use next; what was enqueued on the other one is done. */
+lm_status lm_opencl_queue(lm_opencl_device *device, bool timed, cl_command_queue *queue);
+
+/* Until the event's command is done, or has failed. */
+lm_status lm_opencl_wait(lm_opencl_device *device, cl_event event);
+
+/* ---- buffer.c --------------------------------------------------------------------------------------------------- */
+
+lm_status lm_opencl_buffer_create(lm_device *device, const lm_buffer_params *params, lm_buffer **buffer);
+void lm_opencl_buffer_destroy(lm_buffer *buffer);
+lm_status lm_opencl_buffer_upload(lm_buffer *buffer, uint64_t offset, const void *data, uint64_t size);
+lm_status lm_opencl_buffer_download(lm_buffer *buffer, uint64_t offset, void *data, uint64_t size);
+
+/* ---- pipeline.c ------------------------------------------------------------------------------------------------- */
+
+bool lm_opencl_supports(const lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC]);
+lm_status lm_opencl_pipeline_create(lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC],
+                                    lm_pipeline **pipeline);
+void lm_opencl_pipeline_destroy(lm_pipeline *pipeline);
+/* A kernel object of the pipeline's entry point, for one set of arguments. */
+lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, const lm_opencl_pipeline *pipeline,
+                                    const lm_kernel *kernel, cl_kernel *object);
+
+/* ---- list.c ----------------------------------------------------------------------------------------------------- */
+
+lm_status lm_opencl_list_create(lm_device *device, bool timed, lm_list **list);
+void lm_opencl_list_destroy(lm_list *list);
+lm_status lm_opencl_list_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views,
+                                  const uint32_t groups[3]);
+lm_status lm_opencl_list_copy(lm_list *list, lm_view to, lm_view from);
+lm_status lm_opencl_list_fill(lm_list *list, lm_view to, uint32_t word);
+lm_status lm_opencl_list_barrier(lm_list *list);
+lm_status lm_opencl_list_end(lm_list *list);
+lm_status lm_opencl_list_submit(lm_list *list);
+lm_status lm_opencl_list_wait(lm_list *list);
+double lm_opencl_list_time_ns(lm_list *list);
+
+#endif
