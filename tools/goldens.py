@@ -14,6 +14,9 @@ Needs torch, numpy, lite-mamba 0.2.6 and einops. Each golden is a folder:
                                      y_steps  lite_mamba in float32, x fed token by token through step()
                                      conv_state.k (B, d_inner, S_k) and ssm_state (B, d_inner, d_state) after those steps
 
+index.txt lists the blocks; index_lm.txt the language models, whose io.safetensors has tokens (B, L), logits (B, L, vocabulary)
+of lite_mamba in float32, and logits64.
+
 What each is made from is read back from the files, so a golden also shows that the export is complete. Weights and inputs
 come from NumPy's RandomState, whose stream is frozen: the same files anywhere; y may differ in its last bits.
 
@@ -85,6 +88,12 @@ CASES = [
     ("mixed", ALL, dict(d_model=13, bias=True, conv_dilations=(1, 2)), 2, 20, dict(dtype="mixed")),
     *((f"spelling-{spelling}", BRANCHED, dict(d_model=8, conv_dilations=(1, 2)), 1, 12, dict(spelling=spelling))
       for spelling in ("conv1d", "numbered", "both")),
+]
+
+# Language models beside those of models/: name, variant, block arguments, layers, vocabulary, tied head, epsilon, dtype.
+LANGUAGE_MODELS = [
+    ("lm-untied", "ptcn", dict(d_model=12, d_conv=3, conv_dilations=(1, 2), bias=True), 2, 61, False, 1e-3, None),
+    ("lm-tied-bf16", "stcn", dict(d_model=13, expand=1.5, conv_dilations=(1, 3)), 3, 100, True, 1e-5, "bfloat16"),
 ]
 
 # Largest |ours - y64| relative to max|y64| where it is not 2e-6, and why.
@@ -391,12 +400,93 @@ def torch_golden(root, case, variant):
     return name
 
 
+def make_language_model(variant, arguments, layers, vocabulary, tied, epsilon):
+    """x = embeddings[token]; per layer x = x + mixer(norm(x)); norm_f; the head."""
+    import torch
+    from torch import nn
+
+    class RMSNorm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.eps = nn.Parameter(torch.ones(arguments["d_model"])), epsilon
+
+        def forward(self, x):
+            return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.mixer = RMSNorm(), make_block(variant, arguments)
+
+    class Backbone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embeddings = nn.Embedding(vocabulary, arguments["d_model"])
+            self.layers, self.norm_f = nn.ModuleList(Layer() for _ in range(layers)), RMSNorm()
+
+    class LanguageModel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Backbone()
+            self.lm_head = nn.Linear(arguments["d_model"], vocabulary, bias=False)
+            if tied:
+                self.lm_head.weight = self.backbone.embeddings.weight
+
+        def forward(self, tokens):
+            x = self.backbone.embeddings(tokens)
+            for layer in self.backbone.layers:
+                x = x + layer.mixer(layer.norm(x))
+            return self.lm_head(self.backbone.norm_f(x))
+
+    return LanguageModel().eval()
+
+
+def language_model64(config, weights, tokens):
+    """The same from its documentation, in NumPy."""
+    def norm(x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config["layer_norm_epsilon"]) * weights[name]
+
+    embeddings = weights["backbone.embeddings.weight"]
+    x = embeddings[tokens]
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"backbone.layers.{layer}.mixer."
+        mixer = {name[len(prefix):]: value for name, value in weights.items() if name.startswith(prefix)}
+        x = x + block64(config, mixer, norm(x, f"backbone.layers.{layer}.norm.weight"))[0]
+    return norm(x, "backbone.norm_f.weight") @ weights.get("lm_head.weight", embeddings).T
+
+
+def torch_language_model(root, name, variant, arguments, layers, vocabulary, tied, epsilon, dtype):
+    import torch
+    folder, random = os.path.join(root, name), np.random.RandomState(seed_of(name))
+    make = lambda: make_language_model(variant, arguments, layers, vocabulary, tied, epsilon)
+    model = make()
+    randomize(model, random, {})
+    config = ex.export(model, folder, dtype=dtype)
+    weights = read_weights(folder)
+    model = make()
+    state = {n: torch.from_numpy(value).float() for n, value in weights.items()}
+    for n in model.state_dict():
+        if n not in state:  # the second names of branch 0 and of a tied head
+            twin = n.replace("conv1d.", f"{ex.BRANCH[variant]}.0.") if "conv1d." in n else "backbone.embeddings.weight"
+            state[n] = state[twin]
+    model.load_state_dict(state, strict=True)
+    tokens = random.randint(0, vocabulary, (2, 17))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(tokens)).numpy()
+        with double_throughout(torch):
+            logits64 = model.double()(torch.from_numpy(tokens)).numpy()
+    own = language_model64(config, weights, tokens)
+    assert error(own, logits64) < 1e-12, f"{name}: the documentation's model differs by {error(own, logits64):.1e}"
+    write_io(folder, {"tokens": tokens, "logits": logits, "logits64": logits64})
+    print(f"{name:32} float32 against float64 {error(logits, logits64):.1e}")
+    return name
+
+
 def torch_goldens(root):
     import torch
-    torch.manual_seed(0)
     torch.set_num_threads(1)
     names = [torch_golden(root, case, variant) for case in CASES for variant in case[1]]
-    return names
+    return names + [torch_language_model(root, *case) for case in LANGUAGE_MODELS]
 
 
 # ---- the tree -------------------------------------------------------------------------------------------------------
@@ -405,10 +495,17 @@ INDEX_HEAD = """\
 # The goldens, one folder a line, then the largest |result - y64| over max|y64| where 2e-6 is not enough.
 # Against y, what lite_mamba computes in float32, 1e-5 holds everywhere. Made by tools/goldens.py and tools/goldens_tf.py.
 """
+INDEX_LM_HEAD = """\
+# The language models among the goldens: tokens, logits, logits64. The same tolerances.
+"""
 
 
 def write_index(root):
-    names = sorted(n for n in os.listdir(root) if os.path.exists(os.path.join(root, n, "io.safetensors")))
+    folders = sorted(n for n in os.listdir(root) if os.path.exists(os.path.join(root, n, "io.safetensors")))
+    models = [n for n in folders if n.startswith("lm-")]
+    names = [n for n in folders if n not in models]
+    with open(os.path.join(root, "index_lm.txt"), "w", encoding="utf-8") as file:
+        file.write(INDEX_LM_HEAD + "".join(f"{name}\n" for name in models))
     with open(os.path.join(root, "index.txt"), "w", encoding="utf-8") as file:
         file.write(INDEX_HEAD)
         for name in names:
@@ -430,7 +527,7 @@ def compare(made, name):
         return [*lines, f"{name}: tensors {sorted(set(was) ^ set(now))} are in one of the two only"]
     for tensor, value in now.items():
         # x and what is rounded from float64 are the same anywhere but for a last bit; float32 sums differ with the CPU.
-        limit = 0 if tensor == "x" else 2e-7 if tensor == "y64" else 1e-5
+        limit = 0 if tensor in ("x", "tokens") else 2e-7 if tensor.endswith("64") else 1e-5
         if was[tensor].shape != value.shape or not error(value, was[tensor].astype(np.float64)) <= limit:
             lines.append(f"{name}: {tensor} differs")
     return lines
