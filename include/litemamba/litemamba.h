@@ -66,6 +66,7 @@ typedef struct lm_model lm_model;
 typedef struct lm_model_params {
     uint64_t workspace_bytes; /* most device memory for activations of one pass; longer inputs are cut into passes, which
                                * changes nothing in the result beyond rounding [256 MiB] */
+    bool device_times;        /* measure lm_model_device_seconds; costs a little on every call */
 } lm_model_params;
 
 /* Loads `folder`/config.json and `folder`/model.safetensors. LM_ERROR_IO, LM_ERROR_FORMAT with the file, tensor and cause. */
@@ -140,7 +141,7 @@ typedef struct lm_run_params {
 } lm_run_params;
 LM_API lm_status lm_model_run(lm_model *model, lm_state *state, const lm_run_params *params);
 
-/* Device time of the last run of this model, in seconds; 0 where the device has no timestamps. */
+/* Device time of the last call of this model, in seconds; 0 without device_times or where the device has no timestamps. */
 LM_API double lm_model_device_seconds(const lm_model *model);
 
 /* ---- generation --------------------------------------------------------------------------------------------------- */

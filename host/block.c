@@ -1,0 +1,173 @@
+/* host/block.c: records one block (spec: in_proj, convolution front-end, x_proj, dt_proj, selective scan, out_proj) on a list. */
+#include "host/model.h"
+
+lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset, uint64_t bytes)
+{
+    const uint64_t alignment = model->device->info.binding_alignment > 64 ? model->device->info.binding_alignment : 64;
+    *offset = (*offset + alignment - 1) / alignment * alignment;
+    const lm_view view = {bytes > 0 ? buffer : NULL, *offset, bytes};
+    *offset += bytes;
+    return view;
+}
+
+static lm_scan_params scan_params(const lm_model *model, uint32_t batch, uint32_t length)
+{
+    const lm_config *config = &model->config;
+    const int di = (int)model->d_inner, n = (int)config->d_state, r = (int)config->dt_rank;
+    lm_scan_params params = {
+        .batch = (int)batch,
+        .length = (int)length,
+        .channels = di,
+        .d_state = n,
+        .u_stride = di,
+        .delta_stride = di,
+        .bc_stride = r + 2 * n,
+        .b_offset = r,
+        .c_offset = r + n,
+        .z_stride = 2 * di,
+        .z_offset = di,
+        .y_stride = di,
+        .rows_stride = LM_ROW_HEADS + (int)model->rings,
+        .flags = LM_SCAN_GATE,
+    };
+    lm_scan_plan(&model->device->info, &params);
+    return params;
+}
+
+void lm_block_plan(const lm_model *model, uint32_t batch, uint32_t length, lm_buffer *buffer, uint64_t *offset,
+                   lm_block_workspace *w)
+{
+    const lm_config *config = &model->config;
+    const uint64_t row = (uint64_t)batch * length * sizeof(float), di = model->d_inner;
+    const lm_scan_params scan = scan_params(model, batch, length);
+    uint64_t summary = 0, total = 0;
+    lm_scan_workspace(&scan, &summary, &total);
+    const bool stacked = config->variant == LM_VARIANT_STCN && config->branches > 1;
+    w->xz = lm_arena_take(model, buffer, offset, row * 2 * di);
+    w->conv[0] = lm_arena_take(model, buffer, offset, row * di);
+    w->conv[1] = lm_arena_take(model, buffer, offset, stacked ? row * di : 0);
+    w->wide = lm_arena_take(model, buffer, offset, config->variant == LM_VARIANT_DPWC ? row * di * config->branches : 0);
+    w->bcdt = lm_arena_take(model, buffer, offset, row * (config->dt_rank + 2 * config->d_state));
+    w->delta = lm_arena_take(model, buffer, offset, row * di);
+    w->y = lm_arena_take(model, buffer, offset, row * di);
+    w->summary = lm_arena_take(model, buffer, offset, summary);
+    w->total = lm_arena_take(model, buffer, offset, total);
+}
+
+lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,
+                           lm_view residual, lm_view y)
+{
+    lm_status status = LM_OK;
+    for (size_t i = 0; i < matrix->piece_count && status == LM_OK; i++) {
+        const lm_matrix_piece *piece = &matrix->pieces[i];
+        lm_gemm_params p = *params;
+        p.depth = (int)matrix->in;
+        p.cols = (int)piece->count;
+        p.ldb = matrix->trans ? (int)matrix->in : (int)piece->count;
+        p.c_offset += (int)piece->first;
+        p.bias_offset += (int)piece->first;
+        p.flags |= (bias.buffer != NULL ? LM_GEMM_BIAS : 0) | (residual.buffer != NULL ? LM_GEMM_RESIDUAL : 0);
+        status = lm_launch_gemm(list, &p, matrix->trans, x, piece->view, bias, residual, y);
+    }
+    return status;
+}
+
+/* A linear layer over dense rows: y (rows, out) = x[:, x_offset …] · Wᵀ. */
+static lm_status linear(lm_list *list, const lm_matrix *matrix, int rows, int lda, int flags, lm_view x, lm_view bias,
+                        lm_view residual, lm_view y)
+{
+    const lm_gemm_params params = {.rows = rows, .lda = lda, .ldc = (int)matrix->out, .flags = flags};
+    return lm_matrix_record(list, matrix, &params, x, bias, residual, y);
+}
+
+/* The front-end: u = conv(x), and the rings moved on. *u is where the result lies. */
+static lm_status record_conv(const lm_model *model, const lm_block *block, lm_list *list, const lm_block_workspace *w,
+                             const lm_view *history, lm_view rows, uint32_t batch, uint32_t length, lm_view *u)
+{
+    const lm_config *config = &model->config;
+    const int di = (int)model->d_inner, total = (int)(batch * length);
+    const bool stacked = config->variant == LM_VARIANT_STCN, wide = config->variant == LM_VARIANT_DPWC;
+    lm_conv_params params = {
+        .batch = (int)batch,
+        .length = (int)length,
+        .channels = di,
+        .taps = (int)config->d_conv,
+        .branches = (int)config->branches,
+        .x_stride = 2 * di,
+        .out_stride = wide ? di * (int)config->branches : di,
+        .history = (int)model->ring_length[0],
+        .rows_stride = LM_ROW_HEADS + (int)model->rings,
+        .flags = (config->no_conv_bias ? 0 : LM_CONV_BIAS) | (block->conv_gates.buffer != NULL ? LM_CONV_GATES : 0) |
+                 (wide ? LM_CONV_CONCAT : 0),
+    };
+    lm_conv_views views = {
+        .x = w->xz,
+        .weight = block->conv_weight,
+        .bias = block->conv_bias,
+        .gates = block->conv_gates,
+        .dilations = model->dilations,
+        .history = history[0],
+        .rows = rows,
+        .out = wide ? w->wide : w->conv[0],
+    };
+    *u = w->conv[0];
+    if (!stacked) {
+        lm_status status = lm_launch_conv(list, &params, &views);
+        if (status == LM_OK) status = lm_launch_conv_state(list, &params, &views);
+        if (status == LM_OK && wide)
+            status = linear(list, &block->pointwise, total, (int)block->pointwise.in, 0, w->wide, block->pointwise_bias,
+                            (lm_view){0}, w->conv[0]);
+        return status;
+    }
+    lm_status status = LM_OK;
+    params.branches = 1;
+    for (uint32_t i = 0; i < config->branches && status == LM_OK; i++) {
+        params.branch_first = (int)i;
+        params.ring = (int)i;
+        params.history = (int)model->ring_length[i];
+        views.history = history[i];
+        views.out = w->conv[i % 2];
+        status = lm_launch_conv(list, &params, &views);
+        if (status == LM_OK) status = lm_launch_conv_state(list, &params, &views);
+        *u = views.out;
+        views.x = views.out; /* the next branch reads this one */
+        params.x_stride = di;
+    }
+    return status;
+}
+
+lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w,
+                          const lm_state *state, lm_view rows, uint32_t batch, uint32_t length, lm_view x, lm_view residual,
+                          lm_view out)
+{
+    const lm_block *block = &model->blocks[index];
+    const int di = (int)model->d_inner, total = (int)(batch * length);
+    const lm_view none = {0};
+    lm_view u;
+    lm_status status = linear(list, &block->in_proj, total, (int)model->config.d_model, 0, x, block->in_bias, none, w->xz);
+    if (status == LM_OK)
+        status = record_conv(model, block, list, w, state->history + (size_t)index * model->rings, rows, batch, length, &u);
+    if (status == LM_OK) status = linear(list, &block->x_proj, total, di, 0, u, none, none, w->bcdt);
+    if (status == LM_OK)
+        status = linear(list, &block->dt_proj, total, (int)block->x_proj.out, LM_GEMM_SOFTPLUS, w->bcdt, block->dt_bias, none,
+                        w->delta);
+    if (status == LM_OK) {
+        const lm_scan_params params = scan_params(model, batch, length);
+        const lm_scan_views views = {
+            .u = u,
+            .delta = w->delta,
+            .a = block->a,
+            .bc = w->bcdt,
+            .d = block->d,
+            .z = w->xz,
+            .rows = rows,
+            .state = state->scan[index],
+            .y = w->y,
+            .summary = w->summary,
+            .total = w->total,
+        };
+        status = lm_launch_scan(list, &params, &views);
+    }
+    if (status == LM_OK) status = linear(list, &block->out_proj, total, di, 0, w->y, block->out_bias, residual, out);
+    return status;
+}

@@ -1,0 +1,196 @@
+/* host/model.h: what the files of host/ share: weights on a device, states, and recorded passes. Internal.
+ *
+ * weights.c  tensors → buffers           init.c   fresh tensors from a seed
+ * state.c    the past of sequences       block.c  records one block
+ * pass.c     records and runs one pass   model.c  cuts calls into passes
+ */
+#ifndef LM_MODEL_H
+#define LM_MODEL_H
+
+#include "host/safetensors.h"
+#include "kernels/launch.h"
+#include "litemamba/litemamba.h"
+#include "runtime/list.h"
+
+/* ---- tensors by name -------------------------------------------------------------------------------------------- */
+
+/* Where weights come from: an opened file, or tensors in memory (then owned: names and data are malloc'd). */
+typedef struct lm_tensor_set {
+    lm_safetensors *file;
+    lm_tensor *tensors;
+    size_t count, capacity;
+    const char *path; /* for messages */
+} lm_tensor_set;
+
+void lm_tensor_set_free(lm_tensor_set *set);
+size_t lm_tensor_set_count(const lm_tensor_set *set);
+const lm_tensor *lm_tensor_set_at(const lm_tensor_set *set, size_t index);
+const lm_tensor *lm_tensor_set_find(const lm_tensor_set *set, const char *name);
+
+/* Opens `folder`/model.safetensors. */
+lm_status lm_tensor_set_open(const char *folder, lm_tensor_set *set);
+
+/* Makes every tensor of a fresh model. `set` is empty before and is freed by the caller also after a failure. */
+lm_status lm_init_tensors(const lm_config *config, const lm_init_params *params, lm_tensor_set *set);
+
+/* ---- the tensors of a block, by role ------------------------------------------------------------------------------ */
+
+/* Absent ones are NULL. Shapes are checked. */
+typedef struct lm_block_tensors {
+    const lm_tensor *in_proj_weight, *in_proj_bias, *x_proj_weight, *dt_proj_weight, *dt_proj_bias, *out_proj_weight,
+        *out_proj_bias, *a_log, *d, *conv_gates;
+    const lm_tensor *conv_weight[LM_MAX_BRANCHES], *conv_bias[LM_MAX_BRANCHES];
+    const lm_tensor *pw_weight[LM_MAX_BRANCHES], *pw_bias[LM_MAX_BRANCHES];
+} lm_block_tensors;
+
+typedef struct lm_model_tensors {
+    lm_block_tensors *blocks; /* one a layer; a bare block has one */
+    const lm_tensor **norms;  /* one a layer */
+    const lm_tensor *embeddings, *norm_f, *head; /* head NULL when tied */
+} lm_model_tensors;
+
+/* Finds all tensors, checks shapes, aliases of branch 0, and that nothing is missing or left over. */
+lm_status lm_model_tensors_find(const lm_tensor_set *set, const lm_config *config, lm_model_tensors *tensors);
+void lm_model_tensors_free(lm_model_tensors *tensors);
+
+/* The whole tensor as float32. `out` has tensor->count elements. */
+lm_status lm_tensor_read(const lm_tensor *tensor, float *out);
+
+/* ---- weights on the device -------------------------------------------------------------------------------------- */
+
+/* Some output channels of a linear layer: `count` from `first` on, stored (in, count), or (count, in) when trans. */
+typedef struct lm_matrix_piece {
+    lm_view view;
+    uint32_t first, count;
+} lm_matrix_piece;
+
+/* y = x·Wᵀ with W (out, in), in as many pieces as one binding's limit needs. */
+typedef struct lm_matrix {
+    uint32_t in, out;
+    bool trans;
+    lm_matrix_piece *pieces;
+    size_t piece_count;
+} lm_matrix;
+
+typedef struct lm_block {
+    lm_matrix in_proj, x_proj, dt_proj, out_proj;
+    lm_matrix pointwise;           /* dpwc: all branches side by side, scaled by their gates: (d_inner, branches·d_inner) */
+    lm_view in_bias, out_bias, dt_bias, pointwise_bias;
+    lm_view conv_weight;           /* (branches, d_conv, d_inner) */
+    lm_view conv_bias;             /* (branches, d_inner) */
+    lm_view conv_gates;            /* (branches) after softmax; absent with one branch, stcn and dpwc */
+    lm_view a;                     /* (d_state, d_inner), negative */
+    lm_view d;                     /* (d_inner) */
+    lm_view norm;                  /* (d_model), language models */
+} lm_block;
+
+typedef struct lm_pass lm_pass;
+
+enum { LM_PASS_CACHE = 6 };
+
+struct lm_model {
+    lm_device *device;
+    lm_config config;
+    uint32_t d_inner;
+    uint32_t rings;                /* histories a block has: branches for stcn, else 1 */
+    uint32_t ring_length[LM_MAX_BRANCHES];
+    lm_block *blocks;
+    uint32_t block_count;
+    lm_view dilations;             /* int (branches) */
+    lm_matrix embeddings;          /* trans, (vocab, d_model) */
+    lm_matrix head;                /* trans; of a tied model its pieces are the embeddings' */
+    lm_view norm_f;
+    lm_buffer **buffers;           /* what the views above are parts of */
+    size_t buffer_count, buffer_capacity;
+    uint64_t workspace_limit;
+    bool timed;
+
+    lm_buffer *workspace;          /* shared by all passes */
+    lm_pass *passes[LM_PASS_CACHE]; /* most recently used first */
+    lm_state *scratch;             /* of calls without a state */
+    double device_seconds;
+    uint32_t state_count;
+};
+
+/* Uploads everything. `model` has device, config and d_inner. */
+lm_status lm_weights_upload(lm_model *model, const lm_model_tensors *tensors);
+void lm_weights_free(lm_model *model);
+
+/* A model straight from tensors in memory: for verification and tests. */
+lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_tensor_set *set, const lm_model_params *params,
+                          lm_model **model);
+
+/* ---- state ------------------------------------------------------------------------------------------------------ */
+
+struct lm_state {
+    lm_model *model;
+    uint32_t slots;
+    uint64_t *positions;           /* tokens seen, a slot */
+    lm_buffer **layers;            /* one buffer a block */
+    lm_view *history;              /* [block·rings + ring]: (slots, ring_length, d_inner) */
+    lm_view *scan;                 /* [block]: (slots, d_state, d_inner) */
+    bool internal;                 /* the model's scratch */
+};
+
+/* ---- passes ------------------------------------------------------------------------------------------------------- */
+
+/* What tells one recorded pass from another. */
+typedef struct lm_pass_key {
+    lm_state *state;
+    uint32_t batch, length;        /* sequences, tokens of each */
+    lm_output kind;                /* of a language model */
+    bool fresh;                    /* clear the state's first `batch` slots before */
+} lm_pass_key;
+
+/* Rows (tokens) that one pass of this kind may have. */
+uint32_t lm_pass_max_rows(const lm_model *model, lm_output kind);
+
+/* The recorded pass for this key, from the cache or new. */
+lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **pass);
+
+/* Runs it for slots first_slot … first_slot+batch−1 and moves their positions on. Inputs and outputs are the packed rows of the
+ * pass; which of them are used depends on the model and kind. A stride is the distance of two sequences in elements of the
+ * caller's array (rows of a sequence are contiguous). */
+typedef struct lm_pass_io {
+    uint32_t first_slot;
+    const float *x;                /* bare block: in, d_model a row */
+    float *y;                      /* out */
+    const int32_t *tokens, *targets;
+    void *output;
+    size_t stride;                 /* rows between two sequences in x, y, tokens, targets and all-row outputs */
+} lm_pass_io;
+lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_pass_io *io);
+
+/* Forgets recorded passes of a state (NULL: all). */
+void lm_pass_forget(lm_model *model, const lm_state *state);
+
+/* ---- recording ---------------------------------------------------------------------------------------------------- */
+
+/* Workspace of one block for `rows` rows: bytes, and the views once there is a buffer. */
+typedef struct lm_block_workspace {
+    lm_view xz;       /* (rows, 2·d_inner) */
+    lm_view conv[2];  /* (rows, d_inner): u, and stcn's other half */
+    lm_view wide;     /* dpwc: (rows, branches·d_inner) */
+    lm_view bcdt;     /* (rows, dt_rank + 2·d_state) */
+    lm_view delta;    /* (rows, d_inner) */
+    lm_view y;        /* (rows, d_inner) */
+    lm_view summary, total;
+} lm_block_workspace;
+
+/* Lays views out from *offset on in `buffer` (NULL: only counts) and moves *offset on. */
+void lm_block_plan(const lm_model *model, uint32_t batch, uint32_t length, lm_buffer *buffer, uint64_t *offset,
+                   lm_block_workspace *workspace);
+
+/* Part of the arena: `bytes` at the next aligned offset. */
+lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset, uint64_t bytes);
+
+/* out = block(x) (+ residual, which may be out's own buffer). x, residual and out are (batch·length, d_model). */
+lm_status lm_block_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
+                          const lm_state *state, lm_view rows, uint32_t batch, uint32_t length, lm_view x, lm_view residual,
+                          lm_view out);
+
+/* y[:, c_offset …] = x·Wᵀ, piece by piece. */
+lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,
+                           lm_view residual, lm_view y);
+
+#endif
