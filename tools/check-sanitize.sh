@@ -1,0 +1,35 @@
+#!/bin/bash
+# check-sanitize.sh BUILD_DIR: builds everything with ASan and UBSan in BUILD_DIR and runs the whole test binary.
+#
+# OpenCL is PoCL alone: Mesa's Clover throws while it loads, which ends a program under ASan. Criterion runs each test in a
+# process of its own, whose leaks would go unnoticed without abort_on_error.
+set -euo pipefail
+source=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$1"
+build=$(cd "$1" && pwd)
+log=$build/sanitize.log
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DLITEMAMBA_SANITIZE=address,undefined \
+    ${CMAKE_FLAGS:-} >"$log"
+cmake --build "$build"
+
+# The ICD loader takes a folder of .icd files.
+cp /etc/OpenCL/vendors/pocl.icd "$folder/"
+export OCL_ICD_VENDORS=$folder/
+export ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+suppressions=$source/tests/lsan.supp
+[ -e "$suppressions" ] && export LSAN_OPTIONS=suppressions=$suppressions:print_suppressions=0
+
+code=0
+LITEMAMBA_REQUIRE=opencl,vulkan "$build/tests/litemamba_tests" --jobs "${JOBS:-$(nproc)}" ${TEST_ARGUMENTS:-} >"$log" 2>&1 || code=$?
+grep -a -E '^\[====\]' "$log" || tail -5 "$log"
+if [ $code -ne 0 ] || grep -a -q -E 'runtime error|AddressSanitizer|LeakSanitizer' "$log"; then
+    grep -a -A 15 -m 3 -E 'runtime error|ERROR: (Address|Leak)Sanitizer|\[FAIL\]|\[----\]' "$log" | head -80 || true
+    echo "check-sanitize: exit code $code; all of it in $log"
+    exit 1
+fi
+if [ "${CHECK_CLI:-1}" = 1 ]; then "$source/tools/check-cli.sh" "$build/litemamba" "$source/models"; fi
+echo "check-sanitize: nothing found"
