@@ -1,0 +1,188 @@
+/* kernels/cases.c: making cases; what the families share. */
+#include "kernels/cases.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const lm_case_family *family_of(lm_kernel_id kernel)
+{
+    switch (kernel) {
+    case LM_KERNEL_GEMM:
+    case LM_KERNEL_GEMV: return &lm_case_family_gemm;
+    case LM_KERNEL_CONV:
+    case LM_KERNEL_CONV_STATE: return &lm_case_family_conv;
+    case LM_KERNEL_SCAN:
+    case LM_KERNEL_SCAN_SUMMARY:
+    case LM_KERNEL_SCAN_CARRY: return &lm_case_family_scan;
+    default: return &lm_case_family_rows;
+    }
+}
+
+size_t lm_case_count(lm_kernel_id kernel)
+{
+    return family_of(kernel)->count(kernel);
+}
+
+unsigned lm_case_flags(lm_kernel_id kernel, size_t index)
+{
+    return family_of(kernel)->flags(kernel, index);
+}
+
+static void reference(const lm_case *c, void *const *buffers)
+{
+    lm_kernel_get(c->kernel)->reference(&c->params, c->spec, buffers);
+}
+
+lm_status lm_case_create(const lm_device_info *info, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **out)
+{
+    *out = NULL;
+    if (index >= lm_case_count(kernel))
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "kernel %s has no case %zu", lm_kernel_get(kernel)->stem, index);
+    lm_case *c = calloc(1, sizeof *c);
+    if (!c)
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    c->kernel = kernel;
+    c->flags = lm_case_flags(kernel, index);
+    c->reference = reference;
+    /* Rows differ in their numbers though the seed is one. */
+    lm_case_random random = {seed * 0x100000001b3u + (uint64_t)kernel * 4096 + index};
+    lm_case_below(&random, 2);
+    family_of(kernel)->build(c, info, index, &random);
+    if (c->failed) {
+        lm_case_destroy(&c);
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    }
+    *out = c;
+    return LM_OK;
+}
+
+void lm_case_destroy(lm_case **c)
+{
+    if (!c || !*c)
+        return;
+    for (size_t i = 0; i < (*c)->buffer_count; i++)
+        free((*c)->buffers[i].words);
+    free(*c);
+    *c = NULL;
+}
+
+/* ---- random numbers --------------------------------------------------------------------------------------------- */
+
+/* splitmix64: the same on every machine. */
+static uint64_t next(lm_case_random *random)
+{
+    uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+uint32_t lm_case_below(lm_case_random *random, uint32_t limit)
+{
+    return (uint32_t)((next(random) >> 32) * limit >> 32);
+}
+
+float lm_case_uniform(lm_case_random *random, double low, double high)
+{
+    return (float)(low + (high - low) * ((double)(next(random) >> 11) * 0x1p-53));
+}
+
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
+
+static lm_case_buffer *append(lm_case *c, const char *name, size_t count)
+{
+    /* Families hold the pointers: where memory is short they fill this one, and the case is thrown away. */
+    if (c->buffer_count == LM_CASE_MAX_BUFFERS) {
+        c->failed = true;
+        return &c->buffers[0];
+    }
+    lm_case_buffer *buffer = &c->buffers[c->buffer_count++];
+    *buffer = (lm_case_buffer){.name = name, .shared = -1, .count = count};
+    if (count == 0)
+        return buffer;
+    buffer->words = malloc(count * sizeof *buffer->words);
+    if (!buffer->words) {
+        c->failed = true;
+        buffer->count = 0;
+        return buffer;
+    }
+    for (size_t i = 0; i < count; i++)
+        buffer->words[i] = LM_CASE_POISON;
+    return buffer;
+}
+
+lm_case_buffer *lm_case_input(lm_case *c, const char *name, size_t count)
+{
+    return append(c, name, count);
+}
+
+lm_case_buffer *lm_case_output(lm_case *c, const char *name, size_t count, double tolerance, double scale)
+{
+    lm_case_buffer *buffer = append(c, name, count);
+    buffer->written = true;
+    buffer->tolerance = tolerance;
+    buffer->scale = scale;
+    return buffer;
+}
+
+void lm_case_absent(lm_case *c, const char *name)
+{
+    append(c, name, 0);
+}
+
+void lm_case_shared(lm_case *c, const char *name, int with)
+{
+    append(c, name, 0)->shared = with;
+}
+
+void lm_case_fill(lm_case_buffer *buffer, lm_case_random *random, size_t rows, size_t stride, size_t offset, size_t cols,
+                  double low, double high)
+{
+    float *values = lm_case_floats(buffer);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols && r * stride + offset + c < buffer->count; c++)
+            values[r * stride + offset + c] = lm_case_uniform(random, low, high);
+}
+
+float *lm_case_floats(lm_case_buffer *buffer)
+{
+    return (float *)(void *)buffer->words;
+}
+
+int32_t *lm_case_ints(lm_case_buffer *buffer)
+{
+    return (int32_t *)(void *)buffer->words;
+}
+
+/* ---- row tables ------------------------------------------------------------------------------------------------- */
+
+int lm_case_slots(int batch)
+{
+    return batch + 1;
+}
+
+size_t lm_case_row_table(lm_case *c, lm_case_random *random, int batch, int length, bool ragged, int rows_stride, int rings,
+                         int ring)
+{
+    lm_case_buffer *table = lm_case_input(c, "rows", (size_t)batch * (size_t)rows_stride);
+    if (c->failed)
+        return 1;
+    int32_t *rows = lm_case_ints(table);
+    for (int b = 0; b < batch; b++) {
+        int32_t *row = rows + (size_t)b * (size_t)rows_stride;
+        row[LM_ROW_SLOT] = batch - b; /* slot 0 is the untouched one */
+        row[LM_ROW_LENGTH] = b == 0 || !ragged ? length : b == 1 ? 0 : (int32_t)lm_case_below(random, (uint32_t)length + 1);
+        for (int r = 0; r < rings; r++)
+            row[LM_ROW_HEADS + r] = ring > 1 ? (int32_t)lm_case_below(random, (uint32_t)ring) : 0;
+    }
+    /* Odd sequences lie first. */
+    int32_t start = 0;
+    for (int odd = 1; odd >= 0; odd--) {
+        for (int b = odd; b < batch; b += 2) {
+            rows[(size_t)b * (size_t)rows_stride + LM_ROW_START] = start;
+            start += rows[(size_t)b * (size_t)rows_stride + LM_ROW_LENGTH];
+        }
+    }
+    return (size_t)start;
+}

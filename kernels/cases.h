@@ -1,0 +1,106 @@
+/* kernels/cases.h: rows of shapes and inputs for every kernel, shared by lm_verify, the tests and the bench. Internal.
+ *
+ * A row makes an lm_case: parameters, the content of every binding before the run, how to record the kernel on a list, and
+ * how the reference computes the same. Elements that no kernel may read hold LM_CASE_POISON, a NaN; so do outputs before the
+ * run. What the reference leaves poisoned, a kernel has to leave alone, bit for bit. check.h runs cases.
+ *
+ * cases_gemm.c, cases_conv.c, cases_scan.c, cases_rows.c: a family of rows each.
+ */
+#ifndef LM_CASES_H
+#define LM_CASES_H
+
+#include "kernels/launch.h"
+
+/* A quiet NaN that no arithmetic makes. */
+#define LM_CASE_POISON 0x7fc0deadu
+
+enum {
+    LM_CASE_QUICK = 1 << 0, /* part of lm_verify */
+    LM_CASE_SMALL = 1 << 1, /* below some 20,000 multiply-adds, for emulators */
+    LM_CASE_LARGE = 1 << 2, /* worth timing; above some ten million multiply-adds */
+};
+
+enum { LM_CASE_MAX_BUFFERS = 11 };
+
+/* Content of one view of the launch function, in host memory. */
+typedef struct lm_case_buffer {
+    const char *name;
+    uint32_t *words;    /* float32 or int32 before the run, NULL where the view is absent */
+    size_t count;
+    int shared;         /* >= 0: the same view as that buffer; words is NULL. Else -1 */
+    bool written;       /* the kernel may change it; else it must come back bit for bit */
+    bool integer;       /* compared exactly */
+    bool elementwise;   /* error relative to each element instead of the largest one */
+    double tolerance;
+    double scale;       /* the size that results typically have: errors are relative to max(max|reference|, scale), so that
+                         * a single result that cancels to nearly nothing is not held to digits that its terms do not have */
+} lm_case_buffer;
+
+typedef struct lm_case lm_case;
+struct lm_case {
+    char name[200];
+    lm_kernel_id kernel; /* the row of kernels.def that is tested */
+    unsigned flags;      /* LM_CASE_... */
+    lm_case_buffer buffers[LM_CASE_MAX_BUFFERS]; /* in the order in which record() wants views */
+    size_t buffer_count;
+    union {
+        lm_gemm_params gemm;
+        lm_conv_params conv;
+        lm_scan_params scan;
+        lm_rmsnorm_params rmsnorm;
+        lm_embed_params embed;
+        lm_argmax_params argmax;
+        lm_cross_entropy_params cross_entropy;
+    } params;
+    int32_t spec[LM_MAX_SPEC]; /* what the reference wants to know: B_TRANS, STATES */
+    double work;               /* multiply-adds, or elements moved where there are none */
+    bool failed;               /* memory was short while it was made */
+    lm_status (*record)(const lm_case *c, lm_list *list, const lm_view *views);
+    /* `buffers` holds copies of the content, a dummy where absent. */
+    void (*reference)(const lm_case *c, void *const *buffers);
+};
+
+/* How many rows a kernel has; what a row is for. */
+size_t lm_case_count(lm_kernel_id kernel);
+unsigned lm_case_flags(lm_kernel_id kernel, size_t index);
+
+/* Makes row `index` with random inputs from `seed`. The device only decides how planned scans are cut. */
+lm_status lm_case_create(const lm_device_info *info, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **c);
+void lm_case_destroy(lm_case **c);
+
+/* ---- for the families ------------------------------------------------------------------------------------------- */
+
+typedef struct lm_case_random {
+    uint64_t state;
+} lm_case_random;
+uint32_t lm_case_below(lm_case_random *random, uint32_t limit); /* 0 … limit-1; limit above 0 */
+float lm_case_uniform(lm_case_random *random, double low, double high);
+
+typedef struct lm_case_family {
+    size_t (*count)(lm_kernel_id kernel);
+    unsigned (*flags)(lm_kernel_id kernel, size_t index);
+    void (*build)(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random);
+} lm_case_family;
+extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_rows;
+
+/* Appends a buffer of `count` poisoned words. Never NULL: after a failure c->failed is set and a buffer that exists is reused. */
+lm_case_buffer *lm_case_input(lm_case *c, const char *name, size_t count);
+lm_case_buffer *lm_case_output(lm_case *c, const char *name, size_t count, double tolerance, double scale);
+void lm_case_absent(lm_case *c, const char *name);
+void lm_case_shared(lm_case *c, const char *name, int with);
+
+/* Fills `cols` columns from `offset` on of rows of `stride` elements with uniform numbers. */
+void lm_case_fill(lm_case_buffer *buffer, lm_case_random *random, size_t rows, size_t stride, size_t offset, size_t cols,
+                  double low, double high);
+float *lm_case_floats(lm_case_buffer *buffer);
+int32_t *lm_case_ints(lm_case_buffer *buffer);
+
+/* A row table: `batch` sequences of up to `length` tokens (the first has all of them; where `ragged`, the second none and the
+ * others any number), packed in an order other than theirs, in slots other than theirs, with heads below `ring`. Returns the
+ * number of rows of activations. */
+size_t lm_case_row_table(lm_case *c, lm_case_random *random, int batch, int length, bool ragged, int rows_stride, int rings,
+                         int ring);
+/* State buffers have this many slots for `batch` sequences: one more is never touched. */
+int lm_case_slots(int batch);
+
+#endif

@@ -1,0 +1,278 @@
+/* kernels/cases_scan.c: rows for scan (one chunk), scan_summary and scan_carry (time cut into chunks; summary, carry and scan
+ * run one after the other and all their results are compared).
+ *
+ * The reference of a cut scan is that of the whole one for y and state: cutting must not be seen in them. What summary and
+ * carry leave, the state in which each chunk starts, and the chunk's sum of Δ, is compared with their own references. */
+#include "kernels/cases.h"
+#include "kernels/reference/reference.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef enum scan_input {
+    INPUT_USUAL,      /* Δ from 0.001 to 0.1, A from −1 to −d_state: a trained block */
+    INPUT_SLOW,       /* Δ from 1e-6 to 1e-4: next to nothing decays */
+    INPUT_FAST,       /* Δ from 0 to 8: all is forgotten at once, exp underflows */
+    INPUT_SWEEP,      /* one token, no input: exp over the whole range of its argument, element by element */
+    INPUT_NOT_FINITE,
+} scan_input;
+
+enum { PLANNED = 0 };
+
+typedef struct scan_row {
+    int batch, length, channels, d_state;
+    int chunk_length;  /* PLANNED: as lm_scan_plan says; length or more: one chunk */
+    bool ragged, strided, gate;
+    scan_input input;
+    unsigned tags;
+} scan_row;
+
+enum { QUICK = LM_CASE_QUICK, SMALL = LM_CASE_SMALL, LARGE = LM_CASE_LARGE };
+
+static const scan_row whole_table[] = {
+    {1, 1, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL},
+    {2, 7, 5, 3, 7, false, true, true, INPUT_USUAL, QUICK | SMALL},
+    {3, 5, 17, 17, 5, true, true, false, INPUT_USUAL, QUICK | SMALL},
+    {1, 1, 64, 16, 1, false, false, true, INPUT_USUAL, QUICK},
+    {4, 1, 33, 16, 1, true, true, true, INPUT_USUAL, 0},
+    {1, 15, 16, 1, 15, false, false, true, INPUT_USUAL, 0},
+    {1, 16, 15, 2, 16, false, false, false, INPUT_USUAL, 0},
+    {1, 17, 31, 4, 17, false, false, true, INPUT_USUAL, 0},
+    {1, 31, 32, 5, 31, false, true, true, INPUT_USUAL, 0},
+    {1, 32, 33, 8, 32, false, false, true, INPUT_USUAL, QUICK},
+    {2, 33, 63, 9, 33, true, false, true, INPUT_USUAL, 0},
+    {2, 64, 64, 15, 64, false, false, true, INPUT_USUAL, 0},
+    {2, 65, 65, 16, 65, true, true, true, INPUT_USUAL, QUICK},
+    {1, 20, 127, 17, 20, false, false, true, INPUT_USUAL, 0},
+    {1, 40, 19, 32, 40, false, false, false, INPUT_USUAL, 0},
+    {1, 29, 37, 33, 29, false, true, true, INPUT_USUAL, QUICK},
+    {2, 50, 23, 64, 50, true, false, true, INPUT_USUAL, QUICK},
+    {1, 37, 11, 255, 37, false, false, true, INPUT_USUAL, 0},
+    {1, 40, 13, 256, 40, false, true, true, INPUT_USUAL, QUICK},
+    {5, 40, 257, 16, 40, true, false, true, INPUT_USUAL, 0},
+    {1, 30, 1025, 16, 30, false, false, true, INPUT_USUAL, 0},
+    {1, 4099, 3, 16, 4099, false, false, true, INPUT_USUAL, 0},
+    {1, 2500, 17, 4, 2500, false, true, true, INPUT_SLOW, 0},
+    {1, 100, 19, 16, 100, false, false, true, INPUT_FAST, QUICK},
+    {1, 1, 512, 2, 1, false, false, false, INPUT_SWEEP, QUICK},
+    {3, 30, 21, 17, 30, true, true, true, INPUT_NOT_FINITE, QUICK},
+    {1, 512, 512, 16, 512, false, false, true, INPUT_USUAL, LARGE},
+    {32, 8, 700, 16, 8, true, false, true, INPUT_USUAL, 0},
+};
+
+static const scan_row cut_table[] = {
+    {1, 2, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL},
+    {2, 9, 5, 3, 4, true, true, true, INPUT_USUAL, QUICK | SMALL},
+    {1, 12, 17, 17, 3, false, false, false, INPUT_USUAL, QUICK | SMALL},
+    {1, 17, 33, 16, 1, false, false, true, INPUT_USUAL, 0},
+    {1, 64, 31, 16, 32, false, true, true, INPUT_USUAL, QUICK},
+    {3, 65, 64, 4, 32, true, false, true, INPUT_USUAL, QUICK},
+    {4, 63, 65, 8, 32, true, true, true, INPUT_USUAL, 0},
+    {1, 101, 15, 2, 7, false, false, true, INPUT_USUAL, 0},
+    {2, 100, 19, 33, 50, true, false, false, INPUT_USUAL, 0},
+    {2, 50, 13, 64, 49, true, true, true, INPUT_USUAL, QUICK},
+    {1, 77, 11, 256, 19, false, false, true, INPUT_USUAL, QUICK},
+    {1, 1031, 5, 16, 13, false, false, true, INPUT_USUAL, 0},
+    {1, 4099, 3, 16, 64, false, true, true, INPUT_USUAL, 0},
+    {1, 2500, 17, 4, 100, false, false, true, INPUT_SLOW, 0},
+    {1, 200, 19, 16, 25, false, false, true, INPUT_FAST, QUICK},
+    {2, 60, 21, 17, 16, true, true, true, INPUT_NOT_FINITE, 0},
+    {1, 300, 1025, 16, 75, false, false, true, INPUT_USUAL, LARGE},
+};
+
+static const scan_row planned_table[] = {
+    {1, 3, 2, 2, 2, false, false, true, INPUT_USUAL, QUICK | SMALL},
+    {1, 20, 3, 5, 2, false, true, true, INPUT_USUAL, QUICK | SMALL},
+    {2, 10, 9, 16, 5, true, false, false, INPUT_USUAL, SMALL},
+    {1, 63, 16, 16, PLANNED, false, false, true, INPUT_USUAL, 0},
+    {1, 64, 16, 16, PLANNED, false, false, true, INPUT_USUAL, QUICK},
+    {1, 257, 48, 16, PLANNED, false, true, true, INPUT_USUAL, QUICK},
+    {3, 200, 7, 40, PLANNED, true, true, true, INPUT_USUAL, QUICK},
+    {1, 1024, 1, 1, PLANNED, false, false, true, INPUT_USUAL, QUICK},
+    {1, 4099, 5, 16, PLANNED, false, false, true, INPUT_USUAL, 0},
+    {2, 3001, 8, 4, PLANNED, true, true, true, INPUT_SLOW, 0},
+    {1, 999, 9, 16, PLANNED, false, false, false, INPUT_FAST, 0},
+    {2, 150, 10, 20, PLANNED, true, false, true, INPUT_NOT_FINITE, 0},
+    {1, 1024, 512, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE},
+};
+
+static size_t count(lm_kernel_id kernel)
+{
+    return kernel == LM_KERNEL_SCAN           ? sizeof whole_table / sizeof *whole_table
+           : kernel == LM_KERNEL_SCAN_SUMMARY ? sizeof cut_table / sizeof *cut_table
+                                              : sizeof planned_table / sizeof *planned_table;
+}
+
+static const scan_row *row_of(lm_kernel_id kernel, size_t index)
+{
+    return kernel == LM_KERNEL_SCAN           ? &whole_table[index]
+           : kernel == LM_KERNEL_SCAN_SUMMARY ? &cut_table[index]
+                                              : &planned_table[index];
+}
+
+static unsigned tags_of(lm_kernel_id kernel, size_t index)
+{
+    return row_of(kernel, index)->tags;
+}
+
+static lm_status record(const lm_case *c, lm_list *list, const lm_view *views)
+{
+    const lm_scan_views bound = {views[0], views[1], views[2], views[3], views[4],  views[5],
+                                 views[6], views[7], views[8], views[9], views[10]};
+    return lm_launch_scan(list, &c->params.scan, &bound);
+}
+
+static void reference(const lm_case *c, void *const *buffers)
+{
+    enum { U, DELTA, A, BC, D, Z, ROWS, STATE, Y, SUMMARY, TOTAL };
+    const int32_t spec[LM_MAX_SPEC] = {1, 1, 1, c->params.scan.d_state};
+    lm_scan_params p = c->params.scan;
+    if (p.chunks > 1) {
+        /* The carry moves the state on, and so does the whole scan below: the carry gets a copy. */
+        const lm_case_buffer *state = &c->buffers[STATE];
+        void *copy = malloc(state->count * sizeof(float));
+        if (!copy)
+            return; /* the outputs stay poisoned, which no device matches */
+        for (size_t i = 0; i < state->count; i++)
+            ((uint32_t *)copy)[i] = ((const uint32_t *)buffers[STATE])[i];
+        lm_reference_scan_summary(&p, spec, (void *[]){buffers[U], buffers[DELTA], buffers[A], buffers[BC], buffers[ROWS],
+                                                       buffers[SUMMARY], buffers[TOTAL]});
+        lm_reference_scan_carry(&p, spec, (void *[]){buffers[A], buffers[TOTAL], buffers[ROWS], buffers[SUMMARY], copy});
+        free(copy);
+        p.chunks = 1;
+        p.chunk_length = p.length;
+    }
+    lm_reference_scan(&p, spec, buffers);
+}
+
+static void set_params(lm_scan_params *p, const scan_row *row, const lm_device_info *info)
+{
+    const bool strided = row->strided;
+    const int dt_rank = strided ? 3 : 0; /* B and C follow the low-rank Δ in one array, as in the block */
+    *p = (lm_scan_params){
+        .batch = row->batch,
+        .length = row->length,
+        .channels = row->channels,
+        .d_state = row->d_state,
+        .u_stride = row->channels + (strided ? 2 : 0),
+        .delta_stride = row->channels + (strided ? 4 : 0),
+        .bc_stride = dt_rank + 2 * row->d_state + (strided ? 1 : 0),
+        .b_offset = dt_rank,
+        .c_offset = dt_rank + row->d_state,
+        .z_stride = strided ? 2 * row->channels + 1 : row->channels,
+        .z_offset = strided ? row->channels : 0,
+        .y_stride = row->channels + (strided ? 1 : 0),
+        .rows_stride = LM_ROW_HEADS + (strided ? 2 : 0),
+        .flags = row->gate ? LM_SCAN_GATE : 0,
+    };
+    if (row->chunk_length == PLANNED) {
+        lm_scan_plan(info, p);
+    } else {
+        p->chunk_length = row->chunk_length;
+        p->chunks = (row->length + row->chunk_length - 1) / row->chunk_length;
+    }
+}
+
+/* (d_state, channels), from −1 to −d_state as at initialisation, give or take. */
+static void fill_a(lm_case_buffer *a, lm_case_random *random, const scan_row *row)
+{
+    for (int n = 0; n < row->d_state; n++)
+        lm_case_fill(a, random, 1, 0, (size_t)n * (size_t)row->channels, (size_t)row->channels, -(n + 1) * 1.25, -(n + 1) * 0.8);
+}
+
+static void set_not_finite(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, size_t rows)
+{
+    const lm_scan_params *p = &c->params.scan;
+    lm_case_floats(u)[(rows / 2) * (size_t)p->u_stride + 2] = NAN;
+    lm_case_floats(u)[(rows / 3) * (size_t)p->u_stride + 1] = INFINITY;
+    lm_case_floats(delta)[(rows / 2) * (size_t)p->delta_stride + (size_t)p->channels - 1] = NAN;
+}
+
+/* Δ 1, state 1, u 0: the new state is exp(A). */
+static void set_sweep(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, lm_case_buffer *a, lm_case_buffer *state)
+{
+    const size_t count_a = a->count;
+    for (size_t i = 0; i < u->count; i++)
+        lm_case_floats(u)[i] = 0.0f;
+    for (size_t i = 0; i < delta->count; i++)
+        lm_case_floats(delta)[i] = 1.0f;
+    for (size_t i = 0; i < count_a; i++)
+        lm_case_floats(a)[i] = i == 0 ? -0.0f : i < 64 ? -ldexpf(1.0f, 6 - (int)i) : -100.0f * (float)i / (float)count_a;
+    for (size_t i = count_a; i < state->count; i++)
+        lm_case_floats(state)[i] = 1.0f;
+    (void)c;
+}
+
+static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random)
+{
+    const scan_row *row = row_of(c->kernel, index);
+    lm_scan_params *p = &c->params.scan;
+    set_params(p, row, info);
+    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%d×%d%s%s%s%s",
+             lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->d_state, p->chunks, p->chunk_length,
+             row->gate ? " gate" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",
+             row->input == INPUT_SLOW         ? " slow"
+             : row->input == INPUT_FAST       ? " fast"
+             : row->input == INPUT_SWEEP      ? " sweep"
+             : row->input == INPUT_NOT_FINITE ? " not finite"
+                                              : "");
+    c->record = record;
+    c->reference = reference;
+    c->work = (double)p->batch * p->length * p->channels * p->d_state * (p->chunks > 1 ? 3 : 2);
+
+    const size_t channels = (size_t)p->channels, d_state = (size_t)p->d_state, slots = (size_t)lm_case_slots(p->batch);
+    const size_t rows = lm_case_row_table(c, random, p->batch, p->length, row->ragged, p->rows_stride,
+                                          p->rows_stride - LM_ROW_HEADS, 1);
+    const lm_case_buffer table = c->buffers[--c->buffer_count];
+    lm_case_buffer *u = lm_case_input(c, "u", (rows - 1) * (size_t)p->u_stride + channels);
+    lm_case_fill(u, random, rows, (size_t)p->u_stride, 0, channels, -1, 1);
+    lm_case_buffer *delta = lm_case_input(c, "delta", (rows - 1) * (size_t)p->delta_stride + channels);
+    const double low = row->input == INPUT_SLOW ? 1e-6 : row->input == INPUT_FAST ? 0 : 1e-3;
+    const double high = row->input == INPUT_SLOW ? 1e-4 : row->input == INPUT_FAST ? 8 : 0.1;
+    lm_case_fill(delta, random, rows, (size_t)p->delta_stride, 0, channels, low, high);
+    lm_case_buffer *a = lm_case_input(c, "a", d_state * channels);
+    fill_a(a, random, row);
+    lm_case_buffer *bc = lm_case_input(c, "bc", rows * (size_t)p->bc_stride);
+    lm_case_fill(bc, random, rows, (size_t)p->bc_stride, (size_t)p->b_offset, 2 * d_state, -1, 1);
+    lm_case_buffer *d = lm_case_input(c, "d", channels);
+    lm_case_fill(d, random, 1, 0, 0, channels, 0.5, 1.5);
+    if (row->gate) {
+        lm_case_buffer *z = lm_case_input(c, "z", (size_t)p->z_offset + (rows - 1) * (size_t)p->z_stride + channels);
+        lm_case_fill(z, random, rows, (size_t)p->z_stride, (size_t)p->z_offset, channels, -3, 3);
+    } else {
+        lm_case_absent(c, "z");
+    }
+    c->buffers[c->buffer_count++] = table;
+
+    /* A state forgets with 1/(Δ·|A|), so that roundings of some hundred updates are alive in it at a time, each of at most
+     * 2⁻²⁴ and as often up as down: their sum is 2⁻²⁴·√hundreds. exp(Δ·A) adds 2 units in the last place. Where next to
+     * nothing decays all updates are alive, and are written as s += expm1(Δ·A)·s so that the decay is not lost. */
+    const double alive = row->input == INPUT_FAST ? 1 : row->input == INPUT_SLOW ? p->length : fmin(p->length, 400);
+    const double tolerance = 0x1p-24 * (8 + 2 * sqrt(alive));
+    lm_case_buffer *state = lm_case_output(c, "state", slots * d_state * channels, tolerance, 0);
+    lm_case_fill(state, random, 1, 0, d_state * channels, (slots - 1) * d_state * channels, -1, 1);
+    /* y adds d_state products to that. */
+    lm_case_buffer *y = lm_case_output(c, "y", (rows - 1) * (size_t)p->y_stride + channels,
+                                       tolerance + 0x1p-24 * sqrt((double)d_state), 1);
+    if (p->chunks > 1) {
+        const size_t total = (size_t)p->batch * (size_t)p->chunks * channels;
+        lm_case_output(c, "summary", total * d_state, tolerance, 0);
+        lm_case_output(c, "total", total, 0x1p-24 * (2 + sqrt((double)p->chunk_length)), 0);
+    } else {
+        lm_case_absent(c, "summary");
+        lm_case_absent(c, "total");
+    }
+    if (c->failed)
+        return;
+    if (row->input == INPUT_NOT_FINITE) {
+        set_not_finite(c, u, delta, rows);
+    } else if (row->input == INPUT_SWEEP) {
+        set_sweep(c, u, delta, a, state);
+        state->elementwise = true;
+        state->tolerance = 2 * 0x1p-23;
+        y->tolerance = 0x1p-20;
+    }
+}
+
+const lm_case_family lm_case_family_scan = {count, tags_of, build};
