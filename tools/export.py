@@ -464,16 +464,16 @@ def _dilations(text):
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description="Write a folder that litemamba loads from a saved PyTorch state_dict of a lite_mamba block, or of a "
-                    "language model of them. With the module itself at hand, and for TensorFlow, call export(module, folder) "
-                    "from Python: it needs no options.",
+                    "language model of them. With the module itself at hand, and for TensorFlow, call "
+                    "export(module, folder) from Python: it needs no options.",
         epilog="example: export.py checkpoint.pt my-model --key model --conv-dilations 1,2,4,8 --tokenizer bytes")
     parser.add_argument("state", metavar="STATE", help="a .pt or .pth file from torch.save, or a .safetensors file")
     parser.add_argument("folder", metavar="FOLDER", help="where config.json and model.safetensors go; made if missing")
     parser.add_argument("--variant", choices=VARIANTS, help="where the names of the tensors do not tell")
     parser.add_argument("--conv-dilations", type=_dilations, metavar="D,D,…", help="of the branches, in order")
     parser.add_argument("--expand", type=float, help="as the block was made with, if fractional [d_inner / d_model]")
-    parser.add_argument("--dtype", choices=DTYPES, help="of the weights; A_log, D, norms, gates and dt_proj.bias stay float32 "
-                                                        "[as they are]")
+    parser.add_argument("--dtype", choices=DTYPES,
+                        help="of the weights; A_log, D, norms, gates and dt_proj.bias stay float32 [as they are]")
     parser.add_argument("--norm-epsilon", type=float, default=1e-5, help="of a language model's norms [1e-5]")
     parser.add_argument("--tokenizer", choices=["bytes"], help="a language model whose tokens are bytes")
     parser.add_argument("--key", action="append", help="entry of the file that is the state_dict; again for one inside it")

@@ -2,7 +2,7 @@
 """Makes tests/goldens: small blocks with random weights and what lite-mamba 0.2.6 computes with them.
 
     python3 tools/goldens.py                 writes every PyTorch golden and the index
-    python3 tools/goldens.py --check         makes them again elsewhere and compares with the tree; exit code 1 if they differ
+    python3 tools/goldens.py --check         makes them again elsewhere and compares with the tree; 1 if they differ
     python3 tools/goldens_tf.py [--check]    the same for TensorFlow's
 
 Needs torch, numpy, lite-mamba 0.2.6 and einops. Each golden is a folder:
@@ -14,8 +14,8 @@ Needs torch, numpy, lite-mamba 0.2.6 and einops. Each golden is a folder:
                                      y_steps  lite_mamba in float32, x fed token by token through step()
                                      conv_state.k (B, d_inner, S_k) and ssm_state (B, d_inner, d_state) after those steps
 
-index.txt lists the blocks; index_lm.txt the language models, whose io.safetensors has tokens (B, L), logits (B, L, vocabulary)
-of lite_mamba in float32, and logits64.
+index.txt lists the blocks; index_lm.txt the language models, whose io.safetensors has tokens (B, L), and logits
+(B, L, vocabulary) of lite_mamba in float32 and logits64 in float64.
 
 What each is made from is read back from the files, so a golden also shows that the export is complete. Weights and inputs
 come from NumPy's RandomState, whose stream is frozen: the same files anywhere; y may differ in its last bits.
@@ -536,7 +536,7 @@ def compare(made, name):
 def main(make, prefix, summary):
     """Writes or checks the goldens that make(root) makes; the tree's others of this prefix are old ones and go."""
     parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("--check", action="store_true", help="make them again in a temporary folder and compare with the tree")
+    parser.add_argument("--check", action="store_true", help="make them again elsewhere and compare with the tree")
     options = parser.parse_args()
     mine = lambda name: name.startswith("tf-") == (prefix == "tf-") and os.path.isdir(os.path.join(TREE, name))
     with tempfile.TemporaryDirectory() as made:

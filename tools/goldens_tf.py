@@ -5,8 +5,8 @@ Needs tensorflow and lite-mamba; torch is not imported (lite_mamba's own __init_
 what TensorFlow computes in float32; its scan casts to float32, so y64 is block64's, on the exported weights.
 
 What tf_mamba.py does, read and checked by these goldens: SiLU after each depthwise convolution (left padding, oldest tap
-first), softmax gates in ptcn and dpwc with two branches or more and none with one, softplus of dt_proj with its bias, SiLU of
-z; the same as PyTorch's. Its convolution states are (B, S_k, d_inner). In lite_mamba 0.2.6 TFBaselineMamba's conv_dilations
+first), softmax gates in ptcn and dpwc with two branches or more and none with one, softplus of dt_proj with its bias, SiLU
+of z; the same as PyTorch's. Its convolution states are (B, S_k, d_inner). In lite_mamba 0.2.6 TFBaselineMamba's conv_dilations
 are fixed, so a fourth positional argument raises TypeError; and every class has an allocate_inference_cache that takes a
 fractional expand, which PyTorch's has not.
 """
@@ -43,6 +43,8 @@ CASES = [
 def import_tf_mamba():
     """lite_mamba.tf_mamba without the package's __init__, which imports torch."""
     spec = importlib.util.find_spec("lite_mamba")
+    if spec is None:
+        raise SystemExit("goldens_tf.py: lite_mamba is not installed (pip install --no-deps lite-mamba==0.2.6)")
     package = types.ModuleType("lite_mamba")
     package.__path__ = list(spec.submodule_search_locations)
     sys.modules["lite_mamba"] = package
