@@ -6,9 +6,8 @@ what TensorFlow computes in float32; its scan casts to float32, so y64 is block6
 
 What tf_mamba.py does, read and checked by these goldens: SiLU after each depthwise convolution (left padding, oldest tap
 first), softmax gates in ptcn and dpwc with two branches or more and none with one, softplus of dt_proj with its bias, SiLU
-of z; the same as PyTorch's. Its convolution states are (B, S_k, d_inner). In lite_mamba 0.2.6 TFBaselineMamba's conv_dilations
-are fixed, so a fourth positional argument raises TypeError; and every class has an allocate_inference_cache that takes a
-fractional expand, which PyTorch's has not.
+of z; the same as PyTorch's. Its convolution states are (B, S_k, d_inner). TFBaselineMamba fixes conv_dilations, so a
+fourth positional argument raises TypeError; allocate_inference_cache takes a fractional expand, which PyTorch's does not.
 """
 import importlib
 import importlib.util
