@@ -30,6 +30,9 @@ void *lm_opencl_api_load(lm_context *context, lm_opencl_api *api)
     if (!find_function(library, #name, &api->name, sizeof api->name)) missing = #name;
     LM_OPENCL_FUNCTIONS(LM_OPENCL_FIND)
 #undef LM_OPENCL_FIND
+#define LM_OPENCL_FIND_LATER(name) find_function(library, #name, &api->name, sizeof api->name);
+    LM_OPENCL_LATER_FUNCTIONS(LM_OPENCL_FIND_LATER)
+#undef LM_OPENCL_FIND_LATER
     if (missing != NULL) {
         lm_log(context, LM_LOG_WARNING, "opencl: the library has no %s; it is older than OpenCL 1.2", missing);
         dlclose(library);

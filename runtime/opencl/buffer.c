@@ -21,19 +21,49 @@ static bool host_can_hold(uint64_t size)
 }
 
 /* Many drivers allocate at the first use. Used here, a lack of memory is told where it can be handled. */
-static cl_int touch(lm_opencl_device *device, cl_mem memory, const char **call)
+static cl_int touch(lm_opencl_device *device, cl_mem memory)
 {
     const cl_uint zero = 0;
-    *call = "clEnqueueWriteBuffer";
     return device->cl->clEnqueueWriteBuffer(device->last_queue, memory, CL_TRUE, 0, sizeof zero, &zero, 0, NULL, NULL);
+}
+
+static void free_buffer(lm_opencl_device *device, lm_opencl_buffer *buffer)
+{
+    if (buffer->memory != NULL) device->cl->clReleaseMemObject(buffer->memory);
+    if (buffer->base.mapped != NULL) device->cl->clSVMFree(device->context, buffer->base.mapped);
+    free(buffer->shadow);
+    free(buffer);
+}
+
+/* Fills in the memory of a new buffer, and the host's way to it. */
+static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, bool host_visible)
+{
+    const lm_opencl_api *cl = device->cl;
+    const lm_device_info *info = &device->base.info;
+    const size_t size = (size_t)buffer->size;
+    cl_mem_flags flags = CL_MEM_READ_WRITE;
+    if ((info->capabilities & LM_CAP_UNIFIED_MEMORY) != 0) {
+        buffer->base.mapped = cl->clSVMAlloc(device->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, size, 0);
+        if (buffer->base.mapped == NULL) return lm_opencl_fail(device, "clSVMAlloc", CL_MEM_OBJECT_ALLOCATION_FAILURE);
+        flags |= CL_MEM_USE_HOST_PTR;
+    } else if (host_visible && size <= SHADOW_BYTES) {
+        buffer->shadow = malloc(size);
+        if (buffer->shadow == NULL)
+            return lm_fail(device->base.context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
+    }
+    if (buffer->base.mapped == NULL && (info->type == LM_DEVICE_CPU || info->type == LM_DEVICE_INTEGRATED))
+        flags |= CL_MEM_ALLOC_HOST_PTR;
+    cl_int code = CL_SUCCESS;
+    buffer->memory = cl->clCreateBuffer(device->context, flags, size, buffer->base.mapped, &code);
+    if (code != CL_SUCCESS) return lm_opencl_fail(device, "clCreateBuffer", code);
+    code = touch(device, buffer->memory);
+    return code == CL_SUCCESS ? LM_OK : lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
 }
 
 lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *params, lm_buffer **out)
 {
     lm_opencl_device *device = (lm_opencl_device *)base;
-    const lm_opencl_api *cl = device->cl;
     const lm_device_info *info = &base->info;
-    const bool on_host = info->type == LM_DEVICE_CPU || info->type == LM_DEVICE_INTEGRATED;
     const uint64_t left = info->memory_bytes > device->allocated_bytes ? info->memory_bytes - device->allocated_bytes : 0;
     if (params->size > left || params->size > info->max_allocation_bytes ||
         (info->type == LM_DEVICE_CPU && !host_can_hold(params->size)))
@@ -41,27 +71,12 @@ lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *param
                        "%s: no memory for a buffer of %llu bytes; %llu of %llu are in use", info->id,
                        (unsigned long long)params->size, (unsigned long long)device->allocated_bytes,
                        (unsigned long long)info->memory_bytes);
-
     lm_opencl_buffer *buffer = calloc(1, sizeof *buffer);
     if (buffer == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
     buffer->size = params->size;
-    if (params->host_visible && params->size <= SHADOW_BYTES) {
-        buffer->shadow = malloc((size_t)params->size);
-        if (buffer->shadow == NULL) {
-            free(buffer);
-            return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
-        }
-    }
-    const cl_mem_flags flags = CL_MEM_READ_WRITE | (on_host ? (cl_mem_flags)CL_MEM_ALLOC_HOST_PTR : 0);
-    const char *call = "clCreateBuffer";
-    cl_int code = CL_SUCCESS;
-    buffer->memory = cl->clCreateBuffer(device->context, flags, (size_t)params->size, NULL, &code);
-    if (code == CL_SUCCESS) code = touch(device, buffer->memory, &call);
-    if (code != CL_SUCCESS) {
-        lm_status status = lm_opencl_fail(device, call, code);
-        if (buffer->memory != NULL) cl->clReleaseMemObject(buffer->memory);
-        free(buffer->shadow);
-        free(buffer);
+    lm_status status = allocate(device, buffer, params->host_visible);
+    if (status != LM_OK) {
+        free_buffer(device, buffer);
         return status;
     }
     device->allocated_bytes += params->size;
@@ -84,10 +99,8 @@ void lm_opencl_buffer_destroy(lm_buffer *base)
     lm_opencl_device *device = (lm_opencl_device *)base->device;
     lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
     finish_upload(device, buffer);
-    device->cl->clReleaseMemObject(buffer->memory);
     device->allocated_bytes -= buffer->size;
-    free(buffer->shadow);
-    free(buffer);
+    free_buffer(device, buffer);
 }
 
 lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *data, uint64_t size)
@@ -95,6 +108,10 @@ lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *
     lm_opencl_device *device = (lm_opencl_device *)base->device;
     const lm_opencl_api *cl = device->cl;
     lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
+    if (base->mapped != NULL) { /* no list that uses the buffer is running */
+        memcpy((unsigned char *)base->mapped + offset, data, (size_t)size);
+        return LM_OK;
+    }
     cl_command_queue queue = NULL;
     lm_status status = lm_opencl_queue(device, false, &queue);
     if (status == LM_OK && buffer->shadow != NULL) {
@@ -123,6 +140,10 @@ lm_status lm_opencl_buffer_download(lm_buffer *base, uint64_t offset, void *data
 {
     lm_opencl_device *device = (lm_opencl_device *)base->device;
     const lm_opencl_buffer *buffer = (const lm_opencl_buffer *)base;
+    if (base->mapped != NULL) {
+        memcpy(data, (const unsigned char *)base->mapped + offset, (size_t)size);
+        return LM_OK;
+    }
     cl_command_queue queue = NULL;
     lm_status status = lm_opencl_queue(device, false, &queue);
     unsigned char *bytes = data;

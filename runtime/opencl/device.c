@@ -52,7 +52,7 @@ void lm_opencl_close(lm_device *base)
     cl_command_queue queues[] = {device->timed_queue, device->queue};
     for (size_t i = 0; i < 2; i++) {
         if (queues[i] == NULL) continue;
-        if (!base->lost) cl->clFinish(queues[i]);
+        if (!base->lost) lm_opencl_drain(cl, queues[i]);
         cl->clReleaseCommandQueue(queues[i]);
     }
     if (device->context != NULL) cl->clReleaseContext(device->context);
@@ -63,8 +63,8 @@ void lm_opencl_close(lm_device *base)
  * is alive. */
 static bool still_works(lm_opencl_device *device)
 {
-    return device->queue != NULL && device->cl->clFinish(device->queue) == CL_SUCCESS &&
-           (device->timed_queue == NULL || device->cl->clFinish(device->timed_queue) == CL_SUCCESS);
+    return lm_opencl_drain(device->cl, device->queue) == CL_SUCCESS &&
+           (device->timed_queue == NULL || lm_opencl_drain(device->cl, device->timed_queue) == CL_SUCCESS);
 }
 
 lm_status lm_opencl_fail(lm_opencl_device *device, const char *call, cl_int code)
@@ -88,12 +88,24 @@ lm_status lm_opencl_fail(lm_opencl_device *device, const char *call, cl_int code
                    code, status == LM_ERROR_DEVICE_LOST ? "; the device is lost" : "");
 }
 
+/* Not clFinish: rusticl's does not wait for commands that were flushed before it. */
+cl_int lm_opencl_drain(const lm_opencl_api *cl, cl_command_queue queue)
+{
+    cl_event event = NULL;
+    cl_int code = cl->clEnqueueMarkerWithWaitList(queue, 0, NULL, &event);
+    if (code != CL_SUCCESS) return code;
+    code = cl->clFlush(queue);
+    if (code == CL_SUCCESS) code = cl->clWaitForEvents(1, &event);
+    cl->clReleaseEvent(event);
+    return code;
+}
+
 lm_status lm_opencl_queue(lm_opencl_device *device, bool timed, cl_command_queue *queue)
 {
     cl_command_queue wanted = timed ? device->timed_queue : device->queue;
     if (wanted != device->last_queue) {
-        cl_int code = device->cl->clFinish(device->last_queue);
-        if (code != CL_SUCCESS) return lm_opencl_fail(device, "clFinish", code);
+        cl_int code = lm_opencl_drain(device->cl, device->last_queue);
+        if (code != CL_SUCCESS) return lm_opencl_fail(device, "draining a queue", code);
         device->last_queue = wanted;
     }
     *queue = wanted;

@@ -107,6 +107,16 @@ static bool fill_limits(const lm_opencl_api *cl, cl_device_id id, lm_device_info
     return true;
 }
 
+/* Memory that host and device both see at every synchronisation point, without maps in between. */
+static bool shares_memory(const lm_opencl_api *cl, cl_device_id id, lm_device_type type, unsigned major)
+{
+    cl_device_svm_capabilities svm = 0;
+    return major >= 2 && cl->clSVMAlloc != NULL && cl->clSVMFree != NULL &&
+           (type == LM_DEVICE_CPU || type == LM_DEVICE_INTEGRATED) &&
+           cl->clGetDeviceInfo(id, CL_DEVICE_SVM_CAPABILITIES, sizeof svm, &svm, NULL) == CL_SUCCESS &&
+           (svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER) != 0;
+}
+
 static bool fill_info(const lm_opencl_api *cl, cl_platform_id platform, cl_device_id id, uint32_t index,
                       lm_device_info *info)
 {
@@ -124,11 +134,11 @@ static bool fill_info(const lm_opencl_api *cl, cl_platform_id platform, cl_devic
     sscanf(version, "OpenCL %u.%u", &major, &minor);
     snprintf(info->api, sizeof info->api, "OpenCL %u.%u", major, minor);
 
-    /* Every queue can be asked to profile, in nanoseconds, and vload_half is in OpenCL C 1.2 itself. Memory is never
-     * mapped for longer than a call: that OpenCL 1.2 shows it coherently while kernels run is not certain anywhere. */
+    /* Every queue can be asked to profile, in nanoseconds, and vload_half is in OpenCL C 1.2 itself. */
     info->timestamp_ns = 1.0;
     info->lanes = 1;
     info->capabilities = LM_CAP_TIMESTAMPS | LM_CAP_FLOAT16_STORAGE;
+    if (shares_memory(cl, id, info->type, major)) info->capabilities |= LM_CAP_UNIFIED_MEMORY;
     if (info->shared_bytes >= 32768) info->capabilities |= LM_CAP_LARGE_SHARED;
     if (info->type == LM_DEVICE_CPU) {
         info->capabilities |= LM_CAP_WIDE_LANES;

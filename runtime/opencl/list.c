@@ -239,7 +239,7 @@ lm_status lm_opencl_list_submit(lm_list *base)
     }
     if (code == CL_SUCCESS) return LM_OK;
     /* The commands before the failed one must not run on behind the caller's back. */
-    cl->clFinish(queue);
+    lm_opencl_drain(cl, queue);
     status = lm_opencl_fail(device, call, code);
     release_events(cl, list);
     return status;

@@ -8,14 +8,16 @@
  * pipeline.c  programs built from the embedded sources
  * list.c      commands recorded and replayed
  *
- * Only OpenCL 1.2 is used. There is one context and one in-order queue a device, so commands run in the order in which
+ * OpenCL 1.2 is enough; of later versions only fine-grained shared memory is used, to map buffers where the device works
+ * in the host's memory (LM_CAP_UNIFIED_MEMORY). There is one context and one in-order queue a device, so commands run in the order in which
  * they were enqueued and barriers cost nothing. Lists that are timed run on a second queue, because profiling slows every
  * command of a queue that has it; lm_opencl_queue() drains one queue before the other is used, which keeps the order.
  */
 #ifndef LM_OPENCL_BACKEND_H
 #define LM_OPENCL_BACKEND_H
 
-#define CL_TARGET_OPENCL_VERSION 120
+#define CL_TARGET_OPENCL_VERSION 200
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue */
 #include <CL/cl.h>
 #include <fenv.h>
 #include <signal.h>
@@ -34,10 +36,10 @@
     F(clCreateSubBuffer) \
     F(clEnqueueCopyBuffer) \
     F(clEnqueueFillBuffer) \
+    F(clEnqueueMarkerWithWaitList) \
     F(clEnqueueNDRangeKernel) \
     F(clEnqueueReadBuffer) \
     F(clEnqueueWriteBuffer) \
-    F(clFinish) \
     F(clFlush) \
     F(clGetDeviceIDs) \
     F(clGetDeviceInfo) \
@@ -56,10 +58,16 @@
     F(clSetKernelArg) \
     F(clWaitForEvents)
 
-/* Called as cl->clFinish(queue). */
+/* Those of OpenCL 2.0: NULL where the library has none. */
+#define LM_OPENCL_LATER_FUNCTIONS(F) \
+    F(clSVMAlloc) \
+    F(clSVMFree)
+
+/* Called as cl->clFlush(queue). */
 typedef struct lm_opencl_api {
 #define LM_OPENCL_DECLARE(name) __typeof__(&name) name;
     LM_OPENCL_FUNCTIONS(LM_OPENCL_DECLARE)
+    LM_OPENCL_LATER_FUNCTIONS(LM_OPENCL_DECLARE)
 #undef LM_OPENCL_DECLARE
 } lm_opencl_api;
 
@@ -109,9 +117,9 @@ typedef struct lm_opencl_device {
 
 typedef struct lm_opencl_buffer {
     lm_buffer base;
-    cl_mem memory;
+    cl_mem memory;         /* over base.mapped where that is not NULL */
     uint64_t size;         /* base.size is set only after creation */
-    unsigned char *shadow; /* host-visible buffers: what an unfinished upload still reads; else NULL */
+    unsigned char *shadow; /* host-visible buffers that are not mapped: what an unfinished upload still reads; else NULL */
     cl_event upload;       /* the last unfinished upload from the shadow, or NULL */
 } lm_opencl_buffer;
 
@@ -128,6 +136,9 @@ void lm_opencl_close(lm_device *device);
 
 /* The status for a failed call, after telling of it; notices a lost device. */
 lm_status lm_opencl_fail(lm_opencl_device *device, const char *call, cl_int code);
+
+/* Until all commands of the queue are done. */
+cl_int lm_opencl_drain(const lm_opencl_api *cl, cl_command_queue queue);
 
 /* The queue to use next; what was enqueued on the other one is done. */
 lm_status lm_opencl_queue(lm_opencl_device *device, bool timed, cl_command_queue *queue);

@@ -130,15 +130,21 @@ static lm_status check_resources(lm_opencl_device *device, const lm_opencl_pipel
     cl_kernel object = NULL;
     lm_status status = lm_opencl_pipeline_kernel(device, pipeline, kernel, &object);
     if (status != LM_OK) return status;
-    size_t largest = 0;
+    size_t largest = 0, compiled[3] = {0, 0, 0};
     cl_ulong local = 0;
     cl_int code =
         cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof largest, &largest, NULL);
     if (code == CL_SUCCESS)
+        code = cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof compiled,
+                                            compiled, NULL);
+    if (code == CL_SUCCESS)
         code = cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
     cl->clReleaseKernel(object);
     if (code != CL_SUCCESS) return lm_opencl_fail(device, "clGetKernelWorkGroupInfo", code);
-    if (group_size(spec) > largest)
+    /* A kernel compiled for exactly this size (reqd_work_group_size) runs with it: the build would have failed else. And
+     * Mesa's rusticl names 32 for every kernel. */
+    const bool exact = compiled[0] == (size_t)spec[0] && compiled[1] == (size_t)spec[1];
+    if (group_size(spec) > largest && !exact)
         return lm_fail(device->base.context, LM_ERROR_UNSUPPORTED,
                        "%s: %s.cl runs in work-groups of at most %zu, not %d x %d", info->id, kernel->stem, largest,
                        (int)spec[0], (int)spec[1]);
