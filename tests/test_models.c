@@ -220,6 +220,36 @@ ParameterizedTest(lm_test_target *target, models, calls)
     lm_test_close(&device);
 }
 
+ParameterizedTestParameters(models, small_bindings) { return all_backends(); }
+
+/* A device whose bindings are so small that every matrix, the vocabulary included, is in pieces. */
+ParameterizedTest(lm_test_target *target, models, small_bindings)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    device->info.max_binding_bytes = 18000;
+    for (size_t i = 1; i < sizeof names / sizeof *names; i++) {
+        reference r = load_reference(names[i]);
+        lm_model *model = NULL;
+        cr_assert_eq(lm_model_load(device, r.folder, NULL, &model), LM_OK, "%s", lm_last_error());
+        cr_expect_gt(model->embeddings.piece_count, 3);
+        cr_expect_gt(model->blocks[0].in_proj.piece_count, 3);
+        float *logits = malloc((size_t)r.logits.count * sizeof *logits);
+        int32_t likeliest = -1;
+        lm_run_params run = {.batch = 1, .length = r.prompt_length, .tokens = r.prompt, .kind = LM_OUTPUT_ALL, .output = logits};
+        cr_assert_eq(lm_model_run(model, NULL, &run), LM_OK, "%s", lm_last_error());
+        const double error = largest_difference(logits, r.logits.data, (size_t)r.logits.count);
+        cr_expect(!!(error <= 1e-4), "%s: logits are %.3g from lite-mamba's", names[i], error);
+        run.kind = LM_OUTPUT_ARGMAX;
+        run.output = &likeliest;
+        cr_assert_eq(lm_model_run(model, NULL, &run), LM_OK, "%s", lm_last_error());
+        cr_expect_eq(likeliest, (unsigned char)r.greedy[0], "%s", names[i]);
+        lm_model_destroy(&model);
+        free(logits);
+        free_reference(&r);
+    }
+    lm_test_close(&device);
+}
+
 /* Sampling: what is kept, and that draws follow the distribution. */
 Test(models, sampling)
 {
