@@ -1,0 +1,288 @@
+/* runtime/vulkan/list.c: command lists: one command buffer each, recorded once, submitted many times. */
+#include "runtime/vulkan/vulkan_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FIRST_POOL_SETS = 16,  /* each descriptor pool has twice the sets of the one before, */
+    LAST_POOL_SETS = 1024, /* up to this many */
+};
+
+#define WORK_STAGES (VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT)
+#define WORK_WRITES (VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT)
+#define WORK_READS (VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT)
+
+static lm_vulkan_device *device_of(const lm_vulkan_list *list) { return (lm_vulkan_device *)list->base.device; }
+
+static VkBuffer handle_of(const lm_buffer *buffer) { return ((const lm_vulkan_buffer *)buffer)->handle; }
+
+static void put_barrier(lm_vulkan_list *list, VkPipelineStageFlags from, VkAccessFlags writes, VkPipelineStageFlags to,
+                        VkAccessFlags accesses)
+{
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = writes,
+        .dstAccessMask = accesses,
+    };
+    device_of(list)->vkCmdPipelineBarrier(list->commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+/* ---- making and destroying -------------------------------------------------------------------------------------- */
+
+static lm_status begin_list(lm_vulkan_list *list)
+{
+    lm_vulkan_device *device = device_of(list);
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = device->physical->queue_family,
+    };
+    VkResult result = device->vkCreateCommandPool(device->handle, &pool, NULL, &list->pool);
+    if (result != VK_SUCCESS) {
+        list->pool = VK_NULL_HANDLE;
+        return lm_vulkan_fail(&device->base, "vkCreateCommandPool", result);
+    }
+    VkCommandBufferAllocateInfo commands = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = list->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    };
+    result = device->vkAllocateCommandBuffers(device->handle, &commands, &list->commands);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkAllocateCommandBuffers", result);
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    result = device->vkCreateFence(device->handle, &fence, NULL, &list->fence);
+    if (result != VK_SUCCESS) {
+        list->fence = VK_NULL_HANDLE;
+        return lm_vulkan_fail(&device->base, "vkCreateFence", result);
+    }
+    if (list->base.timed) {
+        VkQueryPoolCreateInfo queries = {
+            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+            .queryType = VK_QUERY_TYPE_TIMESTAMP,
+            .queryCount = 2,
+        };
+        result = device->vkCreateQueryPool(device->handle, &queries, NULL, &list->queries);
+        if (result != VK_SUCCESS) {
+            list->queries = VK_NULL_HANDLE;
+            return lm_vulkan_fail(&device->base, "vkCreateQueryPool", result);
+        }
+    }
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    result = device->vkBeginCommandBuffer(list->commands, &begin);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkBeginCommandBuffer", result);
+    /* After earlier uploads and lists, this one's own last run among them. */
+    put_barrier(list, WORK_STAGES | VK_PIPELINE_STAGE_HOST_BIT, WORK_WRITES | VK_ACCESS_HOST_WRITE_BIT, WORK_STAGES,
+                WORK_READS | WORK_WRITES);
+    if (list->queries != VK_NULL_HANDLE) {
+        device->vkCmdResetQueryPool(list->commands, list->queries, 0, 2);
+        device->vkCmdWriteTimestamp(list->commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, list->queries, 0);
+    }
+    return LM_OK;
+}
+
+lm_status lm_vulkan_list_create(lm_device *device, bool timed, lm_list **result)
+{
+    lm_vulkan_list *list = calloc(1, sizeof *list);
+    if (list == NULL)
+        return lm_fail(device->context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for a command list", device->info.id);
+    list->base.device = device;
+    list->base.timed = timed && (device->info.capabilities & LM_CAP_TIMESTAMPS) != 0;
+    lm_status status = begin_list(list);
+    if (status != LM_OK) {
+        lm_vulkan_list_destroy(&list->base);
+        return status;
+    }
+    *result = &list->base;
+    return LM_OK;
+}
+
+/* Also takes a list that was made in part. */
+void lm_vulkan_list_destroy(lm_list *base)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    lm_vulkan_device *device = device_of(list);
+    if (list->queries != VK_NULL_HANDLE) device->vkDestroyQueryPool(device->handle, list->queries, NULL);
+    if (list->fence != VK_NULL_HANDLE) device->vkDestroyFence(device->handle, list->fence, NULL);
+    if (list->pool != VK_NULL_HANDLE) device->vkDestroyCommandPool(device->handle, list->pool, NULL);
+    for (size_t i = 0; i < list->descriptor_pool_count; i++)
+        device->vkDestroyDescriptorPool(device->handle, list->descriptor_pools[i], NULL);
+    free(list->descriptor_pools);
+    free(list);
+}
+
+/* ---- descriptor sets -------------------------------------------------------------------------------------------- */
+
+static lm_status add_descriptor_pool(lm_vulkan_list *list)
+{
+    lm_vulkan_device *device = device_of(list);
+    VkDescriptorPool *pools = realloc(list->descriptor_pools, (list->descriptor_pool_count + 1) * sizeof *pools);
+    if (pools == NULL)
+        return lm_fail(device->base.context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for descriptor pools",
+                       device->base.info.id);
+    list->descriptor_pools = pools;
+    uint32_t sets = LAST_POOL_SETS;
+    if (list->descriptor_pool_count < 6) sets = FIRST_POOL_SETS << list->descriptor_pool_count;
+    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, sets * LM_MAX_BINDINGS};
+    VkDescriptorPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = sets,
+        .poolSizeCount = 1,
+        .pPoolSizes = &size,
+    };
+    VkResult result = device->vkCreateDescriptorPool(device->handle, &info, NULL, &pools[list->descriptor_pool_count]);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateDescriptorPool", result);
+    list->descriptor_pool_count++;
+    list->sets_left = sets;
+    return LM_OK;
+}
+
+static bool same_views(const lm_view *a, const lm_view *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (a[i].buffer != b[i].buffer || a[i].offset != b[i].offset || a[i].size != b[i].size) return false;
+    return true;
+}
+
+/* A descriptor set with these views: a recent one of the list's, or a new one. */
+static lm_status get_set(lm_vulkan_list *list, uint32_t count, const lm_view *views, VkDescriptorSet *handle)
+{
+    lm_vulkan_device *device = device_of(list);
+    size_t recent_count = list->set_count < LM_VULKAN_RECENT_SETS ? list->set_count : LM_VULKAN_RECENT_SETS;
+    for (size_t i = 0; i < recent_count; i++) {
+        const lm_vulkan_set *set = &list->recent[i];
+        if (set->binding_count == count && same_views(set->views, views, count)) {
+            *handle = set->handle;
+            return LM_OK;
+        }
+    }
+    if (list->sets_left == 0) {
+        lm_status status = add_descriptor_pool(list);
+        if (status != LM_OK) return status;
+    }
+    VkDescriptorSetAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = list->descriptor_pools[list->descriptor_pool_count - 1],
+        .descriptorSetCount = 1,
+        .pSetLayouts = &device->set_layouts[count],
+    };
+    VkResult result = device->vkAllocateDescriptorSets(device->handle, &info, handle);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkAllocateDescriptorSets", result);
+    list->sets_left--;
+
+    VkDescriptorBufferInfo buffers[LM_MAX_BINDINGS];
+    VkWriteDescriptorSet writes[LM_MAX_BINDINGS];
+    for (uint32_t i = 0; i < count; i++) {
+        buffers[i] = (VkDescriptorBufferInfo){handle_of(views[i].buffer), views[i].offset, views[i].size};
+        writes[i] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = *handle,
+            .dstBinding = i,
+            .descriptorCount = 1,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = &buffers[i],
+        };
+    }
+    device->vkUpdateDescriptorSets(device->handle, count, writes, 0, NULL);
+    lm_vulkan_set *set = &list->recent[list->set_count++ % LM_VULKAN_RECENT_SETS];
+    set->handle = *handle;
+    set->binding_count = count;
+    memcpy(set->views, views, count * sizeof *views);
+    return LM_OK;
+}
+
+/* ---- recording -------------------------------------------------------------------------------------------------- */
+
+lm_status lm_vulkan_list_dispatch(lm_list *base, lm_pipeline *base_pipeline, const void *params, const lm_view *views,
+                                  const uint32_t groups[3])
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    lm_vulkan_device *device = device_of(list);
+    const lm_vulkan_pipeline *pipeline = (const lm_vulkan_pipeline *)base_pipeline;
+    VkDescriptorSet set;
+    lm_status status = get_set(list, pipeline->binding_count, views, &set);
+    if (status != LM_OK) return status;
+    if (list->bound_pipeline != pipeline->handle) {
+        device->vkCmdBindPipeline(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
+        list->bound_pipeline = pipeline->handle;
+    }
+    /* A set is made for one count of bindings, so the same set was bound with the same layout. */
+    if (list->bound_set != set) {
+        device->vkCmdBindDescriptorSets(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->layout, 0, 1, &set, 0,
+                                        NULL);
+        list->bound_set = set;
+    }
+    device->vkCmdPushConstants(list->commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, pipeline->params_size,
+                               params);
+    device->vkCmdDispatch(list->commands, groups[0], groups[1], groups[2]);
+    return LM_OK;
+}
+
+lm_status lm_vulkan_list_copy(lm_list *base, lm_view to, lm_view from)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    VkBufferCopy region = {from.offset, to.offset, to.size};
+    device_of(list)->vkCmdCopyBuffer(list->commands, handle_of(from.buffer), handle_of(to.buffer), 1, &region);
+    return LM_OK;
+}
+
+lm_status lm_vulkan_list_fill(lm_list *base, lm_view to, uint32_t word)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    device_of(list)->vkCmdFillBuffer(list->commands, handle_of(to.buffer), to.offset, to.size, word);
+    return LM_OK;
+}
+
+lm_status lm_vulkan_list_barrier(lm_list *base)
+{
+    put_barrier((lm_vulkan_list *)base, WORK_STAGES, WORK_WRITES, WORK_STAGES, WORK_READS | WORK_WRITES);
+    return LM_OK;
+}
+
+lm_status lm_vulkan_list_end(lm_list *base)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    lm_vulkan_device *device = device_of(list);
+    if (list->queries != VK_NULL_HANDLE)
+        device->vkCmdWriteTimestamp(list->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, list->queries, 1);
+    put_barrier(list, WORK_STAGES, WORK_WRITES, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    VkResult result = device->vkEndCommandBuffer(list->commands);
+    return result == VK_SUCCESS ? LM_OK : lm_vulkan_fail(&device->base, "vkEndCommandBuffer", result);
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+lm_status lm_vulkan_list_submit(lm_list *base)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    lm_vulkan_device *device = device_of(list);
+    VkResult result = device->vkResetFences(device->handle, 1, &list->fence);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkResetFences", result);
+    VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &list->commands,
+    };
+    result = device->vkQueueSubmit(device->queue, 1, &submit, list->fence);
+    return result == VK_SUCCESS ? LM_OK : lm_vulkan_fail(&device->base, "vkQueueSubmit", result);
+}
+
+lm_status lm_vulkan_list_wait(lm_list *base)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    return lm_vulkan_wait_fence(device_of(list), list->fence);
+}
+
+double lm_vulkan_list_time_ns(lm_list *base)
+{
+    lm_vulkan_list *list = (lm_vulkan_list *)base;
+    lm_vulkan_device *device = device_of(list);
+    if (list->queries == VK_NULL_HANDLE || device->base.lost) return 0.0;
+    uint64_t ticks[2];
+    VkResult result = device->vkGetQueryPoolResults(device->handle, list->queries, 0, 2, sizeof ticks, ticks,
+                                                    sizeof ticks[0], VK_QUERY_RESULT_64_BIT);
+    if (result != VK_SUCCESS) return 0.0;
+    uint32_t bits = device->physical->timestamp_bits;
+    uint64_t mask = bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
+    return (double)((ticks[1] - ticks[0]) & mask) * device->base.info.timestamp_ns;
+}
