@@ -156,6 +156,69 @@ ParameterizedTest(lm_test_target *target, models, reference)
     lm_test_close(&device);
 }
 
+static float *read_values(const lm_tensor_set *set, const char *name, const lm_tensor **tensor)
+{
+    *tensor = lm_tensor_set_find(set, name);
+    cr_assert_not_null(*tensor, "%s", name);
+    float *values = malloc((size_t)(*tensor)->nbytes);
+    cr_assert_eq(lm_tensor_read(*tensor, values), LM_OK, "%s", lm_last_error());
+    return values;
+}
+
+/* lite-mamba's logits of a language model among the goldens: separate heads, biases, other vocabularies than bytes. */
+static void check_golden(lm_device *device, const char *name)
+{
+    char *goldens = lm_test_join(lm_test_data_dir(), "goldens"), *folder = lm_test_join(goldens, name);
+    char *path = lm_test_join(folder, "io.safetensors");
+    lm_tensor_set io = {0};
+    cr_assert_eq(lm_safetensors_open(path, &io.file), LM_OK, "%s", lm_last_error());
+    const lm_tensor *shape, *tensor;
+    float *wide = read_values(&io, "tokens", &shape), *logits32 = read_values(&io, "logits", &tensor),
+          *logits64 = read_values(&io, "logits64", &tensor);
+    int32_t *tokens = malloc((size_t)shape->count * sizeof *tokens);
+    for (uint64_t i = 0; i < shape->count; i++) tokens[i] = (int32_t)wide[i];
+    float *logits = malloc((size_t)tensor->nbytes);
+    lm_model *model = NULL;
+    cr_assert_eq(lm_model_load(device, folder, NULL, &model), LM_OK, "%s", lm_last_error());
+    const lm_run_params run = {.batch = (uint32_t)shape->shape[0], .length = (uint32_t)shape->shape[1], .tokens = tokens,
+                               .kind = LM_OUTPUT_ALL, .output = logits};
+    cr_assert_eq(lm_model_run(model, NULL, &run), LM_OK, "%s", lm_last_error());
+    double error = lm_test_error_f32(logits, logits64, (size_t)tensor->count);
+    cr_expect(!!(error <= 2e-6), "%s: %.3g of max|logits| from float64", name, error);
+    error = lm_test_error_f32(logits, logits32, (size_t)tensor->count);
+    cr_expect(!!(error <= 1e-5), "%s: %.3g of max|logits| from lite-mamba", name, error);
+    lm_model_destroy(&model);
+    lm_tensor_set_free(&io);
+    free(wide);
+    free(logits32);
+    free(logits64);
+    free(tokens);
+    free(logits);
+    free(path);
+    free(folder);
+    free(goldens);
+}
+
+ParameterizedTestParameters(models, goldens) { return all_backends(); }
+
+ParameterizedTest(lm_test_target *target, models, goldens)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    char *path = lm_test_join(lm_test_data_dir(), "goldens/index_lm.txt"), line[128], name[96];
+    FILE *index = fopen(path, "r");
+    cr_assert_not_null(index, "%s", path);
+    size_t checked = 0;
+    while (fgets(line, sizeof line, index) != NULL)
+        if (line[0] != '#' && sscanf(line, "%95s", name) == 1) {
+            check_golden(device, name);
+            checked++;
+        }
+    cr_expect_gt(checked, 0);
+    fclose(index);
+    free(path);
+    lm_test_close(&device);
+}
+
 ParameterizedTestParameters(models, calls) { return all_backends(); }
 
 ParameterizedTest(lm_test_target *target, models, calls)
