@@ -92,7 +92,6 @@ float lm_case_uniform(lm_case_random *random, double low, double high)
 
 static lm_case_buffer *append(lm_case *c, const char *name, size_t count)
 {
-    /* Families hold the pointers: where memory is short they fill this one, and the case is thrown away. */
     if (c->buffer_count == LM_CASE_MAX_BUFFERS) {
         c->failed = true;
         return &c->buffers[0];

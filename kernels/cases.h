@@ -83,7 +83,7 @@ typedef struct lm_case_family {
 } lm_case_family;
 extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_rows;
 
-/* Appends a buffer of `count` poisoned words. Never NULL: after a failure c->failed is set and a buffer that exists is reused. */
+/* Appends a buffer of `count` poisoned words. Never NULL: where memory is short c->failed is set and the buffer has none. */
 lm_case_buffer *lm_case_input(lm_case *c, const char *name, size_t count);
 lm_case_buffer *lm_case_output(lm_case *c, const char *name, size_t count, double tolerance, double scale);
 void lm_case_absent(lm_case *c, const char *name);
@@ -95,9 +95,9 @@ void lm_case_fill(lm_case_buffer *buffer, lm_case_random *random, size_t rows, s
 float *lm_case_floats(lm_case_buffer *buffer);
 int32_t *lm_case_ints(lm_case_buffer *buffer);
 
-/* A row table: `batch` sequences of up to `length` tokens (the first has all of them; where `ragged`, the second none and the
- * others any number), packed in an order other than theirs, in slots other than theirs, with heads below `ring`. Returns the
- * number of rows of activations. */
+/* A row table: `batch` sequences of up to `length` tokens (the first has all of them; where `ragged`, the second none and
+ * the others any number), packed in an order other than theirs, in slots other than theirs, with heads below `ring`. Returns
+ * the number of rows of activations. */
 size_t lm_case_row_table(lm_case *c, lm_case_random *random, int batch, int length, bool ragged, int rows_stride, int rings,
                          int ring);
 /* State buffers have this many slots for `batch` sequences: one more is never touched. */

@@ -240,7 +240,8 @@ static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_
     const conv_row *row = row_of(c->kernel, index);
     lm_conv_params *p = &c->params.conv;
     set_params(p, row);
-    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d taps=%d branches=%d+%d dilation=%d history=%d%s%s%s%s%s%s",
+    snprintf(c->name, sizeof c->name,
+             "%s batch=%d length=%d channels=%d taps=%d branches=%d+%d dilation=%d history=%d%s%s%s%s%s%s",
              lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->taps, p->branch_first, p->branches,
              row->dilation, p->history, row->flags & BIAS ? " bias" : "", row->flags & GATES ? " gates" : "",
              row->flags & CONCAT ? " concat" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",

@@ -156,7 +156,8 @@ static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_
     /* Terms are uniform products of size 1/3 on the root mean square, so results are about √depth/3. Float32 rounds each of
      * the `depth` sums, at partial sums of about √j/3, to within 2⁻²⁵ on average: together 2⁻²⁵·depth/(3√2). Relative to the
      * scale that is below 2⁻²⁵·√depth; the worst of many elements is four to five times as far out. */
-    lm_case_buffer *out = lm_case_output(c, "c", c_count, 0x1p-24 * (6 + 2.5 * sqrt((double)k)), fmax(1, sqrt((double)k) / 3));
+    const double root = sqrt((double)k);
+    lm_case_buffer *out = lm_case_output(c, "c", c_count, 0x1p-24 * (6 + 2.5 * root), fmax(1, root / 3));
     if (row->in_place)
         lm_case_fill(out, random, m, (size_t)p->ldc, c_offset, n, -1, 1);
     if (c->failed)

@@ -194,6 +194,13 @@ static void build_argmax(lm_case *c, const rows_row *row, lm_case_random *random
     c->work = (double)row->rows * row->cols;
     add_x(c, random, row, (size_t)stride);
     lm_case_output(c, "index", (size_t)row->rows, 0, 1)->integer = true;
+    if (c->failed || row->input != INPUT_UNIFORM)
+        return;
+    /* Once in the last column, once in the first. */
+    float *x = lm_case_floats(&c->buffers[0]);
+    x[row->cols - 1] = 5.0f;
+    if (row->rows > 1)
+        x[stride] = 5.0f;
 }
 
 static void build_cross_entropy(lm_case *c, const rows_row *row, lm_case_random *random)
@@ -220,9 +227,9 @@ static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_
     static const char *const inputs[] = {"", " tiny", " large", " ties", " not finite", " zeros"};
     size_t size;
     const rows_row *row = &table_of(c->kernel, &size)[index];
+    const bool embed = c->kernel == LM_KERNEL_EMBED;
     snprintf(c->name, sizeof c->name, "%s rows=%d cols=%d %s=%d%s", lm_kernel_get(c->kernel)->stem, row->rows, row->cols,
-             c->kernel == LM_KERNEL_EMBED ? "first" : "stride", c->kernel == LM_KERNEL_EMBED ? row->extra : row->cols + row->extra,
-             inputs[row->input]);
+             embed ? "first" : "stride", embed ? row->extra : row->cols + row->extra, inputs[row->input]);
     switch (c->kernel) {
     case LM_KERNEL_RMSNORM: build_rmsnorm(c, row, random); break;
     case LM_KERNEL_EMBED: build_embed(c, row, random); break;

@@ -1,5 +1,5 @@
-/* kernels/cases_scan.c: rows for scan (one chunk), scan_summary and scan_carry (time cut into chunks; summary, carry and scan
- * run one after the other and all their results are compared).
+/* kernels/cases_scan.c: rows for scan (one chunk), scan_summary and scan_carry (time cut into chunks by hand, or as planned;
+ * summary, carry and scan run one after the other and all their results are compared).
  *
  * The reference of a cut scan is that of the whole one for y and state: cutting must not be seen in them. What summary and
  * carry leave, the state in which each chunk starts, and the chunk's sum of Δ, is compared with their own references. */
@@ -177,8 +177,9 @@ static void set_params(lm_scan_params *p, const scan_row *row, const lm_device_i
 /* (d_state, channels), from −1 to −d_state as at initialisation, give or take. */
 static void fill_a(lm_case_buffer *a, lm_case_random *random, const scan_row *row)
 {
+    const size_t channels = (size_t)row->channels;
     for (int n = 0; n < row->d_state; n++)
-        lm_case_fill(a, random, 1, 0, (size_t)n * (size_t)row->channels, (size_t)row->channels, -(n + 1) * 1.25, -(n + 1) * 0.8);
+        lm_case_fill(a, random, 1, 0, (size_t)n * channels, channels, -(n + 1) * 1.25, -(n + 1) * 0.8);
 }
 
 static void set_not_finite(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, size_t rows)
@@ -209,7 +210,7 @@ static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_
     const scan_row *row = row_of(c->kernel, index);
     lm_scan_params *p = &c->params.scan;
     set_params(p, row, info);
-    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%d×%d%s%s%s%s",
+    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s",
              lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->d_state, p->chunks, p->chunk_length,
              row->gate ? " gate" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",
              row->input == INPUT_SLOW         ? " slow"

@@ -79,7 +79,7 @@ void lm_check_compare(const lm_case_buffer *buffer, const uint32_t *expected, co
         }
         if (buffer->integer) {
             if (got[i] != expected[i])
-                fault(result, "%s[%zu] is %d instead of %d", buffer->name, i, (int)(int32_t)got[i], (int)(int32_t)expected[i]);
+                fault(result, "%s[%zu] is %d instead of %d", buffer->name, i, (int)got[i], (int)expected[i]);
             continue;
         }
         const double value = float_of(got[i]), reference = float_of(expected[i]);
@@ -98,7 +98,8 @@ void lm_check_compare(const lm_case_buffer *buffer, const uint32_t *expected, co
         }
     }
     if (!(worst <= buffer->tolerance))
-        fault(result, "%s[%zu] is %.9g instead of %.9g", buffer->name, where, float_of(got[where]), float_of(expected[where]));
+        fault(result, "%s[%zu] is %.9g instead of %.9g", buffer->name, where, (double)float_of(got[where]),
+              (double)float_of(expected[where]));
     /* Shown: the output nearest to its tolerance. */
     const double ratio = buffer->tolerance > 0 ? worst / buffer->tolerance : worst;
     const double shown = result->tolerance > 0 ? result->error / result->tolerance : -1;
@@ -177,8 +178,8 @@ static void compare_raw(const check *k, size_t index)
             if (inside)
                 fault(k->result, "the input %s[%zu] was changed", buffer->name, i - s->front);
             else
-                fault(k->result, "%s: word %lld was written, outside its %zu", buffer->name, (long long)i - (long long)s->front,
-                      buffer->count);
+                fault(k->result, "%s: word %lld was written, outside its %zu", buffer->name,
+                      (long long)i - (long long)s->front, buffer->count);
             break;
         }
     }

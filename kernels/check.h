@@ -15,7 +15,7 @@ typedef struct lm_check_result {
     char text[240];          /* what is wrong and where, "" when passed */
 } lm_check_result;
 
-/* LM_OK when it ran, passed or not. LM_ERROR_UNSUPPORTED when the device cannot run the case's kernel or hold its buffers. */
+/* LM_OK when it ran, passed or not. LM_ERROR_UNSUPPORTED when the device cannot run the kernel or hold the buffers. */
 lm_status lm_check_case(lm_device *device, const lm_case *c, lm_check_result *result);
 
 /* One output: what the reference left in it and what the device did. A step of lm_check_case. */
