@@ -11,16 +11,14 @@
 
 static inline bool lm_checked_add(uint64_t a, uint64_t b, uint64_t *result)
 {
-    if (a > UINT64_MAX - b)
-        return false;
+    if (a > UINT64_MAX - b) return false;
     *result = a + b;
     return true;
 }
 
 static inline bool lm_checked_multiply(uint64_t a, uint64_t b, uint64_t *result)
 {
-    if (b != 0 && a > UINT64_MAX / b)
-        return false;
+    if (b != 0 && a > UINT64_MAX / b) return false;
     *result = a * b;
     return true;
 }
@@ -45,8 +43,7 @@ static inline bool lm_checked_count(const uint64_t *shape, uint32_t rank, uint64
 static inline bool lm_checked_bytes(uint64_t count, size_t size, size_t *result)
 {
     uint64_t bytes;
-    if (!lm_checked_multiply(count, size, &bytes) || bytes > SIZE_MAX)
-        return false;
+    if (!lm_checked_multiply(count, size, &bytes) || bytes > SIZE_MAX) return false;
     *result = (size_t)bytes;
     return true;
 }

@@ -38,9 +38,9 @@ static size_t print_escaped(char *out, size_t size, const char *text, size_t len
 
 const char *lm_json_quote(char out[LM_JSON_QUOTED], const char *text, size_t length)
 {
-    out[0] = '"';
+    out[0] = '\'';
     size_t used = print_escaped(out + 1, LM_JSON_QUOTED - 2, text, length);
-    out[used + 1] = '"';
+    out[used + 1] = '\'';
     out[used + 2] = '\0';
     return out;
 }
@@ -52,8 +52,7 @@ static void scanner_step(scanner *s)
     switch (c) {
     case '"':
         s->string = s->at;
-        while (s->at < s->size && s->text[s->at] != '"')
-            s->at += s->text[s->at] == '\\' && s->at + 1 < s->size ? 2 : 1;
+        while (s->at < s->size && s->text[s->at] != '"') s->at += s->text[s->at] == '\\' && s->at + 1 < s->size ? 2 : 1;
         s->string_length = (s->at < s->size ? s->at : s->size) - s->string;
         s->at += s->at < s->size;
         break;
@@ -71,30 +70,25 @@ static void scanner_step(scanner *s)
         s->values++;
         break;
     case '}':
-    case ']':
-        s->depth -= s->depth > 0;
-        break;
+    case ']': s->depth -= s->depth > 0; break;
     case ',':
         s->values++;
-        if (s->depth == 1)
-            s->has_key = false;
+        if (s->depth == 1) s->has_key = false;
         break;
     }
 }
 
-static bool is_negative_zero(const char *text, size_t size, size_t at)
+static bool is_minus_zero(const char *text, size_t size, size_t at)
 {
-    if (text[at] != '-' || at + 1 >= size || text[at + 1] != '0')
-        return false;
+    if (text[at] != '-' || at + 1 >= size || text[at + 1] != '0') return false;
     return at + 2 >= size || !strchr(".eE0123456789", text[at + 2]) || text[at + 2] == '\0';
 }
 
-/* "key": for what is under an outermost key, else nothing. */
+/* 'key': for what is under an outermost key, else nothing. */
 static int print_place(const scanner *s, char *error, size_t error_size)
 {
     char name[LM_JSON_QUOTED];
-    if (!s->has_key)
-        return snprintf(error, error_size, "%s", "");
+    if (!s->has_key) return snprintf(error, error_size, "%s", "");
     return snprintf(error, error_size, "%s: ", lm_json_quote(name, s->text + s->key, s->key_length));
 }
 
@@ -102,9 +96,9 @@ static bool check_structure(const char *text, size_t size, const lm_json_limits 
 {
     scanner s = {.text = text, .size = size};
     while (s.at < size) {
-        if (is_negative_zero(text, size, s.at)) {
+        if (limits->no_minus_zero && is_minus_zero(text, size, s.at)) {
             int n = print_place(&s, error, error_size);
-            snprintf(error + n, error_size - (size_t)n, "-0 at byte %zu is not an integer here", s.at);
+            snprintf(error + n, error_size - (size_t)n, "-0 at byte %zu", s.at);
             return false;
         }
         scanner_step(&s);
@@ -131,8 +125,7 @@ static void describe(const char *text, size_t size, const json_error_t *cause, c
     size_t stop = cause->position > 0 && (size_t)cause->position < size ? (size_t)cause->position : size;
     bool duplicate = json_error_code(cause) == json_error_duplicate_key;
     scanner s = {.text = text, .size = stop};
-    while (s.at < stop)
-        scanner_step(&s);
+    while (s.at < stop) scanner_step(&s);
     int n = print_place(&s, error, error_size);
     if (duplicate) {
         char name[LM_JSON_QUOTED];
@@ -146,8 +139,7 @@ static void describe(const char *text, size_t size, const json_error_t *cause, c
 
 json_t *lm_json_parse(const char *text, size_t size, const lm_json_limits *limits, char *error, size_t error_size)
 {
-    if (!check_structure(text, size, limits, error, error_size))
-        return NULL;
+    if (!check_structure(text, size, limits, error, error_size)) return NULL;
     json_error_t cause;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
     if (!root) {

@@ -47,8 +47,8 @@ static const struct dtype {
 
 /* The format's others, so that a message can tell them from nonsense. */
 static const char *const unsupported_dtypes[] = {
-    "BOOL", "U8",  "I8",  "U16", "I16", "U32",     "I32",     "U64",     "I64",
-    "F64",  "C64", "F4",  "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3", "F8_E8M0",
+    "BOOL", "U8",  "I8", "U16",     "I16",     "U32",     "I32",     "U64",     "I64",
+    "F64",  "C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3", "F8_E8M0",
 };
 
 static bool read_dtype(const json_t *value, lm_tensor *tensor, uint32_t *bytes, char *error)
@@ -104,8 +104,7 @@ static bool read_shape(const json_t *value, lm_tensor *tensor, uint32_t bytes, c
     }
     tensor->rank = (uint32_t)rank;
     for (size_t i = 0; i < rank; i++) {
-        if (!read_size(json_array_get(value, i), "shape", i, &tensor->shape[i], error))
-            return false;
+        if (!read_size(json_array_get(value, i), "shape", i, &tensor->shape[i], error)) return false;
     }
     if (!lm_checked_count(tensor->shape, tensor->rank, &tensor->count) ||
         !lm_checked_multiply(tensor->count, bytes, &tensor->nbytes)) {
@@ -177,8 +176,7 @@ static bool read_tensor(const json_t *entry, uint64_t data_size, lm_tensor *tens
 static int compare_offsets(const void *left, const void *right)
 {
     const lm_tensor *a = left, *b = right;
-    if (a->offset != b->offset)
-        return a->offset < b->offset ? -1 : 1;
+    if (a->offset != b->offset) return a->offset < b->offset ? -1 : 1;
     if (a->nbytes != b->nbytes) /* empty ones first */
         return a->nbytes < b->nbytes ? -1 : 1;
     return strcmp(a->name, b->name);
@@ -204,8 +202,7 @@ static lm_status fail_tensor(const lm_safetensors *file, const char *name, const
 
 static lm_status check_metadata(const lm_safetensors *file, const json_t *metadata)
 {
-    if (!json_is_object(metadata))
-        return fail(file, "__metadata__ is not an object");
+    if (!json_is_object(metadata)) return fail(file, "__metadata__ is not an object");
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)metadata, key, value)
@@ -224,30 +221,24 @@ static lm_status read_tensors(lm_safetensors *file, json_t *root, uint64_t data_
     size_t capacity = json_object_size(root);
     file->tensors = calloc(capacity + 1, sizeof *file->tensors);
     file->sorted = calloc(capacity + 1, sizeof *file->sorted);
-    if (!file->tensors || !file->sorted)
-        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
+    if (!file->tensors || !file->sorted) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
     const char *name;
     json_t *entry;
     json_object_foreach(root, name, entry)
     {
         if (strcmp(name, "__metadata__") == 0) {
             lm_status status = check_metadata(file, entry);
-            if (status != LM_OK)
-                return status;
+            if (status != LM_OK) return status;
             continue;
         }
         char cause[ERROR_SIZE];
-        if (name[0] == '\0')
-            return fail(file, "a tensor's name is empty");
-        if (strlen(name) > MAX_NAME)
-            return fail_tensor(file, name, "its name is over 1024 bytes");
+        if (name[0] == '\0') return fail(file, "a tensor's name is empty");
+        if (strlen(name) > MAX_NAME) return fail_tensor(file, name, "its name is over 1024 bytes");
         lm_tensor *tensor = &file->tensors[file->count];
-        if (!read_tensor(entry, data_size, tensor, cause))
-            return fail_tensor(file, name, cause);
+        if (!read_tensor(entry, data_size, tensor, cause)) return fail_tensor(file, name, cause);
         tensor->file = file;
         tensor->name = strdup(name);
-        if (!tensor->name)
-            return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
+        if (!tensor->name) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
         file->count++;
     }
     return LM_OK;
@@ -277,21 +268,19 @@ static lm_status check_tiling(lm_safetensors *file, uint64_t data_size)
         snprintf(cause, sizeof cause, "the last %" PRIu64 " bytes belong to no tensor", data_size - at);
         return fail(file, cause);
     }
-    for (size_t i = 0; i < file->count; i++)
-        file->sorted[i] = &file->tensors[i];
+    for (size_t i = 0; i < file->count; i++) file->sorted[i] = &file->tensors[i];
     qsort(file->sorted, file->count, sizeof *file->sorted, compare_names);
     return LM_OK;
 }
 
 static lm_status read_header(lm_safetensors *file, char *text, size_t size)
 {
-    static const lm_json_limits limits = {.depth = 3, .keys = MAX_TENSORS, .noun = "tensors", .values = MAX_VALUES};
+    static const lm_json_limits limits = {
+        .depth = 3, .keys = MAX_TENSORS, .noun = "tensors", .values = MAX_VALUES, .no_minus_zero = true};
     char cause[ERROR_SIZE], message[ERROR_SIZE + 32];
     size_t end = size;
-    while (end > 0 && text[end - 1] == ' ')
-        end--;
-    if (end == 0 || text[end - 1] != '}')
-        return fail(file, "the header does not end with '}' and spaces");
+    while (end > 0 && text[end - 1] == ' ') end--;
+    if (end == 0 || text[end - 1] != '}') return fail(file, "the header does not end with '}' and spaces");
     json_t *root = lm_json_parse(text, end, &limits, cause, sizeof cause);
     if (!root) {
         snprintf(message, sizeof message, "header: %s", cause);
@@ -312,11 +301,9 @@ static lm_status read_envelope(lm_safetensors *file)
         return fail(file, cause);
     }
     lm_status status = lm_file_read(&file->file, 0, head, sizeof head);
-    if (status != LM_OK)
-        return status;
+    if (status != LM_OK) return status;
     uint64_t size = 0;
-    for (int i = 7; i >= 0; i--)
-        size = size << 8 | head[i];
+    for (int i = 7; i >= 0; i--) size = size << 8 | head[i];
     if (size < 2 || size > MAX_HEADER) {
         snprintf(cause, sizeof cause, "header of %" PRIu64 " bytes, not 2 to %d", size, MAX_HEADER);
         return fail(file, cause);
@@ -325,15 +312,12 @@ static lm_status read_envelope(lm_safetensors *file)
         snprintf(cause, sizeof cause, "header of %" PRIu64 " bytes, but only %" PRIu64 " follow", size, file->file.size - 8);
         return fail(file, cause);
     }
-    if (head[8] != '{')
-        return fail(file, "the header does not begin with '{'");
+    if (head[8] != '{') return fail(file, "the header does not begin with '{'");
     char *text = malloc((size_t)size);
-    if (!text)
-        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
+    if (!text) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", file->file.path);
     file->data = 8 + size;
     status = lm_file_read(&file->file, 8, text, (size_t)size);
-    if (status == LM_OK)
-        status = read_header(file, text, (size_t)size);
+    if (status == LM_OK) status = read_header(file, text, (size_t)size);
     free(text);
     return status;
 }
@@ -342,34 +326,26 @@ lm_status lm_safetensors_open(const char *path, lm_safetensors **out)
 {
     *out = NULL;
     lm_safetensors *file = calloc(1, sizeof *file);
-    if (!file)
-        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", path);
+    if (!file) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", path);
     lm_status status = lm_file_open(path, &file->file);
-    if (status == LM_OK)
-        status = read_envelope(file);
-    if (status != LM_OK)
-        lm_safetensors_close(&file);
+    if (status == LM_OK) status = read_envelope(file);
+    if (status != LM_OK) lm_safetensors_close(&file);
     *out = file;
     return status;
 }
 
 void lm_safetensors_close(lm_safetensors **file)
 {
-    if (!file || !*file)
-        return;
+    if (!file || !*file) return;
     lm_file_close(&(*file)->file);
-    for (size_t i = 0; i < (*file)->count; i++)
-        free((char *)(*file)->tensors[i].name);
+    for (size_t i = 0; i < (*file)->count; i++) free((char *)(*file)->tensors[i].name);
     free((*file)->tensors);
     free((*file)->sorted);
     free(*file);
     *file = NULL;
 }
 
-size_t lm_safetensors_count(const lm_safetensors *file)
-{
-    return file->count;
-}
+size_t lm_safetensors_count(const lm_safetensors *file) { return file->count; }
 
 const lm_tensor *lm_safetensors_at(const lm_safetensors *file, size_t index)
 {
@@ -383,10 +359,7 @@ const lm_tensor *lm_safetensors_find(const lm_safetensors *file, const char *nam
     return found ? *found : NULL;
 }
 
-const char *lm_safetensors_path(const lm_safetensors *file)
-{
-    return file->file.path;
-}
+const char *lm_safetensors_path(const lm_safetensors *file) { return file->file.path; }
 
 /* ---- values --------------------------------------------------------------------------------------------------------- */
 
@@ -416,8 +389,7 @@ static void bfloat_to_float(const uint16_t *in, size_t count, float *out)
 /* Bytes of a tensor, from its file or from memory. */
 static lm_status read_bytes(const lm_tensor *tensor, uint64_t offset, void *out, size_t size)
 {
-    if (tensor->file)
-        return lm_file_read(&tensor->file->file, tensor->offset + offset, out, size);
+    if (tensor->file) return lm_file_read(&tensor->file->file, tensor->offset + offset, out, size);
     memcpy(out, (const char *)tensor->data + offset, size);
     return LM_OK;
 }
@@ -429,16 +401,13 @@ lm_status lm_tensor_to_float(const lm_tensor *tensor, uint64_t first, uint64_t c
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "tensor %s: elements %" PRIu64 " and %" PRIu64 " on of %" PRIu64,
                        lm_json_quote(quoted, tensor->name, strlen(tensor->name)), first, count, tensor->count);
     }
-    if (count == 0)
-        return LM_OK;
-    if (tensor->dtype == LM_DTYPE_F32)
-        return read_bytes(tensor, first * 4, out, (size_t)count * 4);
+    if (count == 0) return LM_OK;
+    if (tensor->dtype == LM_DTYPE_F32) return read_bytes(tensor, first * 4, out, (size_t)count * 4);
     uint16_t piece[8192];
     for (uint64_t done = 0; done < count;) {
         size_t n = count - done < 8192 ? (size_t)(count - done) : 8192;
         lm_status status = read_bytes(tensor, (first + done) * 2, piece, n * 2);
-        if (status != LM_OK)
-            return status;
+        if (status != LM_OK) return status;
         if (tensor->dtype == LM_DTYPE_F16)
             half_to_float(piece, n, out + done);
         else
@@ -451,18 +420,14 @@ lm_status lm_tensor_to_float(const lm_tensor *tensor, uint64_t first, uint64_t c
 lm_status lm_tensor_equal(const lm_tensor *a, const lm_tensor *b, bool *equal)
 {
     *equal = false;
-    if (a->rank != b->rank || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) != 0)
-        return LM_OK;
+    if (a->rank != b->rank || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) != 0) return LM_OK;
     float left[2048], right[2048];
     for (uint64_t done = 0; done < a->count;) {
         uint64_t n = a->count - done < 2048 ? a->count - done : 2048;
         lm_status status = lm_tensor_to_float(a, done, n, left);
-        if (status == LM_OK)
-            status = lm_tensor_to_float(b, done, n, right);
-        if (status != LM_OK)
-            return status;
-        if (memcmp(left, right, (size_t)n * sizeof *left) != 0)
-            return LM_OK;
+        if (status == LM_OK) status = lm_tensor_to_float(b, done, n, right);
+        if (status != LM_OK) return status;
+        if (memcmp(left, right, (size_t)n * sizeof *left) != 0) return LM_OK;
         done += n;
     }
     *equal = true;

@@ -20,15 +20,15 @@ enum { LM_TENSOR_MAX_RANK = 8 };
 typedef struct lm_safetensors lm_safetensors;
 
 typedef struct lm_tensor {
-    const char *name;                    /* owned by the file */
+    const char *name; /* owned by the file */
     lm_dtype dtype;
     uint32_t rank;
     uint64_t shape[LM_TENSOR_MAX_RANK];
-    uint64_t count;                      /* elements; the product of shape, checked */
-    uint64_t nbytes;                     /* count · size of dtype, checked */
-    const lm_safetensors *file;          /* where it is read from; NULL for a tensor in memory */
-    uint64_t offset;                     /* of its first byte in the file */
-    const void *data;                    /* a tensor in memory (to be written); NULL for one of a file */
+    uint64_t count;             /* elements; the product of shape, checked */
+    uint64_t nbytes;            /* count · size of dtype, checked */
+    const lm_safetensors *file; /* where it is read from; NULL for a tensor in memory */
+    uint64_t offset;            /* of its first byte in the file */
+    const void *data;           /* a tensor in memory (to be written); NULL for one of a file */
 } lm_tensor;
 
 /* Opens the file and reads its header. Only regular files, found out without blocking on a FIFO. The file stays open, for

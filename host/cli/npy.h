@@ -11,8 +11,8 @@ enum { LM_NPY_MAX_RANK = 8 };
 typedef struct lm_npy {
     uint32_t rank;
     uint64_t shape[LM_NPY_MAX_RANK];
-    uint64_t count;        /* product of shape, checked */
-    float *data;           /* malloc, freed by lm_npy_free */
+    uint64_t count; /* product of shape, checked */
+    float *data;    /* malloc, freed by lm_npy_free */
 } lm_npy;
 
 /* Format versions 1 to 3; '<f4', and '<f8' rounded to float32; C order. False puts one line, with the file and the cause, into

@@ -39,15 +39,15 @@ typedef struct lm_config {
     uint32_t d_state;                     /* 1 … 256 [16] */
     uint32_t d_conv;                      /* 1 … 65536 [4] */
     uint32_t branches;                    /* 1 … 32 [1]; baseline has 1 */
-    uint32_t dilations[LM_MAX_BRANCHES];  /* 1 … 65536 each [1]; baseline has 1 */
-    double expand;                        /* d_inner = (uint32_t)(expand · d_model), at least 1 [2] */
+    uint32_t dilations[LM_MAX_BRANCHES];  /* 1 … 65536 each, (d_conv − 1) · dilation at most 2^24 [1]; baseline has 1 */
+    double expand;                        /* d_inner = (uint32_t)(expand · d_model), 1 … 2^20 [2] */
     uint32_t dt_rank;                     /* 1 … 65536 [ceil(d_model / 16)] */
     bool no_conv_bias;
     bool bias;                            /* in_proj and out_proj have biases */
     /* language models only; layers 0 is a bare block */
-    uint32_t layers;
-    uint32_t vocab_size;                  /* no default */
-    double norm_epsilon;                  /* [1e-5] */
+    uint32_t layers;                      /* 0 … 4096 */
+    uint32_t vocab_size;                  /* 1 … 2^24, no default */
+    double norm_epsilon;                  /* above 0, up to 1 [1e-5] */
     bool untied;                          /* lm_head.weight is separate from the embeddings */
     bool byte_tokens;                     /* "tokenizer_class": "bytes" */
 } lm_config;
