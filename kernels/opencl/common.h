@@ -1,0 +1,149 @@
+/* kernels/opencl/common.h: what OpenCL kernels share: LANES floats side by side, and accurate exp, softplus and SiLU.
+ *
+ * OpenCL C 1.2, without fast-relaxed-math. LANES is 1 on a GPU and 16 on a processor, from the same source: `floatv` is a float
+ * or a float16, and columns that do not fill the last one are loaded as zeros and not stored.
+ */
+#if LANES == 16
+typedef float16 floatv;
+typedef int16 intv;
+#define LM_INTV convert_int16
+#define LM_AS_FLOATV as_float16
+#elif LANES == 1
+typedef float floatv;
+typedef int intv;
+#define LM_INTV convert_int
+#define LM_AS_FLOATV as_float
+#else
+#error "LANES is 1 or 16"
+#endif
+
+/* a·b + c, fused where that is an instruction. */
+#ifdef FP_FAST_FMAF
+#define LM_MAD(a, b, c) fma(a, b, c)
+#else
+#define LM_MAD(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* `count` columns from p on, 1 … LANES of them; the rest are 0. */
+static inline floatv lm_load(__global const float *p, int count)
+{
+#if LANES == 1
+    return p[0];
+#else
+    if (count >= LANES) return vload16(0, p);
+    float part[LANES];
+    for (int i = 0; i < LANES; i++) part[i] = i < count ? p[i] : 0.0f;
+    return vload16(0, part);
+#endif
+}
+
+static inline void lm_store(floatv v, __global float *p, int count)
+{
+#if LANES == 1
+    p[0] = v;
+#else
+    if (count >= LANES) {
+        vstore16(v, 0, p);
+    } else {
+        float part[LANES];
+        vstore16(v, 0, part);
+        for (int i = 0; i < count; i++) p[i] = part[i];
+    }
+#endif
+}
+
+/* The sum of a vector's floats, in a fixed order. */
+static inline float lm_sum_lanes(floatv v)
+{
+#if LANES == 1
+    return v;
+#else
+    const float8 a = v.lo + v.hi;
+    const float4 b = a.lo + a.hi;
+    const float2 c = b.lo + b.hi;
+    return c.x + c.y;
+#endif
+}
+
+/* e^x = 2^k·(1 + p): leaves k in *power and returns p = e^r − 1 for r = x − k·ln 2, |r| ≤ ln 2 / 2 (Cody and Waite's two-part
+ * ln 2; the polynomial is a minimax one of relative error 1.3e-8). x is held within ±176, where e^x over- and underflows
+ * anyway and k fits two exponents; comparisons, unlike min and max, let NaN through. */
+static inline floatv lm_exp_parts(floatv x, intv *power)
+{
+    x = x < -176.0f ? (floatv)(-176.0f) : x;
+    x = x > 176.0f ? (floatv)(176.0f) : x;
+    const floatv k = rint(x * 1.44269504f);
+    floatv r = LM_MAD(k, (floatv)(-0.693359375f), x);
+    r = LM_MAD(k, (floatv)(2.12194440e-4f), r);
+    floatv q = (floatv)(0.00139464736f);
+    q = LM_MAD(q, r, (floatv)(0.00836659803f));
+    q = LM_MAD(q, r, (floatv)(0.0416662818f));
+    q = LM_MAD(q, r, (floatv)(0.166665429f));
+    q = LM_MAD(q, r, (floatv)(0.500000006f));
+    *power = LM_INTV(k);
+    return LM_MAD(q, r * r, r);
+}
+
+/* 2^k for −127 ≤ k ≤ 128; −127 gives 0 and 128 infinity. */
+static inline floatv lm_power2(intv k) { return LM_AS_FLOATV((k + 127) << 23); }
+
+/* e^x within 1 ULP; 0 and infinity where it under- and overflows. 2^k is applied in halves, each of which is a float. */
+static inline floatv lm_exp(floatv x)
+{
+    intv k;
+    const floatv p = lm_exp_parts(x, &k);
+    const intv half_k = k >> 1;
+    return (1.0f + p) * lm_power2(half_k) * lm_power2(k - half_k);
+}
+
+/* One step of a decaying state, e^x·s + input for x ≤ 0: with e^x = 2^k·(1 + p) it is 2^k·s + (p·(2^k·s) + input), where
+ * nothing is rounded before p. A decay near 1 then keeps what 1 + p would lose: the difference between drifting and not over
+ * a million tokens. Decays below 2^-126 count as 0. */
+static inline floatv lm_decay(floatv x, floatv s, floatv input)
+{
+    x = x < -88.0f ? (floatv)(-88.0f) : x;
+    intv k;
+    const floatv p = lm_exp_parts(x, &k);
+    const floatv kept = lm_power2(k) * s;
+    return kept + LM_MAD(p, kept, input);
+}
+
+/* a/b within 1 ULP for b in 1 … 4: the language allows 2.5, so the quotient is corrected once. An infinite quotient is left
+ * alone, where the correction would be NaN. */
+static inline floatv lm_divide(floatv a, floatv b)
+{
+    const floatv q = a / b;
+#ifdef FP_FAST_FMAF
+    const floatv better = fma(fma(-q, b, a), 1.0f / b, q);
+    return isinf(q) ? q : better;
+#else
+    return q;
+#endif
+}
+
+/* ln(1 + e^x) within 4 ULP everywhere: max(x, 0) + ln(1 + e), e = e^-|x|, and ln(1 + e) = 2·atanh(e / (2 + e)). Where x > 20
+ * this is x. */
+static inline floatv lm_softplus(floatv x)
+{
+    const floatv e = lm_exp(-fabs(x));
+    const floatv s = lm_divide(e, 2.0f + e);
+    const floatv t = s * s;
+    floatv q = (floatv)(0.1401379f);
+    q = LM_MAD(q, t, (floatv)(0.139993556f));
+    q = LM_MAD(q, t, (floatv)(0.200108547f));
+    q = LM_MAD(q, t, (floatv)(0.333332067f));
+    const floatv log1p_e = 2.0f * LM_MAD(q * t, s, s);
+    return x > 0.0f ? x + log1p_e : log1p_e;
+}
+
+/* x / (1 + e^-x) within 4 ULP while the result is a normal number: for negative x it is x·e^x / (1 + e^x), with x·e^x formed
+ * before it is scaled down. Minus infinity gives NaN, as in PyTorch. */
+static inline floatv lm_silu(floatv x)
+{
+    intv k;
+    const floatv p = lm_exp_parts(-fabs(x), &k);
+    const intv half_k = k >> 1;
+    const floatv low = lm_power2(half_k), high = lm_power2(k - half_k), m = 1.0f + p;
+    const floatv top = x < 0.0f ? x * m * low * high : x;
+    return lm_divide(top, 1.0f + m * low * high);
+}

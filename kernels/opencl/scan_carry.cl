@@ -1,0 +1,30 @@
+/* kernels/opencl/scan_carry.cl: walks the chunks of a scan and replaces each summary by the state its chunk starts from.
+ *
+ *   s = summary[i]; summary[i] = h; h = exp(A·total[i])·h + s, from h = state to state
+ *
+ * A lane has LANES channels of one state (dimension y) of one sequence (z).
+ */
+#include "kernels/params.h"
+#include "kernels/opencl/common.h"
+
+__attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
+__kernel void lm_scan_carry(const lm_scan_params p, __global const float *a, __global const float *total,
+                            __global const int *rows, __global float *summary, __global float *state)
+{
+    for (int b = (int)get_group_id(2); b < p.batch; b += (int)get_num_groups(2))
+    for (int n = (int)get_group_id(1); n < p.d_state; n += (int)get_num_groups(1))
+    for (int c = (int)get_global_id(0) * LANES; c < p.channels; c += (int)get_global_size(0) * LANES) {
+        const int count = min(LANES, p.channels - c);
+        __global float *kept = state + (rows[b * p.rows_stride + LM_ROW_SLOT] * p.d_state + n) * p.channels + c;
+        const floatv rate = lm_load(a + n * p.channels + c, count);
+        floatv carried = lm_load(kept, count);
+        for (int i = 0; i < p.chunks; i++) {
+            const int record = b * p.chunks + i;
+            __global float *entry = summary + (record * p.d_state + n) * p.channels + c;
+            const floatv last = lm_load(entry, count);
+            lm_store(carried, entry, count);
+            carried = lm_decay(rate * lm_load(total + record * p.channels + c, count), carried, last);
+        }
+        lm_store(carried, kept, count);
+    }
+}
