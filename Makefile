@@ -3,11 +3,14 @@
 #   make demo    install what is missing, build, show the devices, generate text, compare the devices
 #   make test    install what is missing, build, run every test on every device
 #   make build   only build
+#
+# Also: check (check-validation, check-oclgrind, check-sanitize), bench, install, clean.
 
 BUILD ?= build
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
 CTEST_FLAGS ?=
+BENCH_FLAGS ?=
 # Backends whose devices must be there: without one their tests fail instead of being skipped.
 REQUIRE ?= opencl,vulkan
 
@@ -47,7 +50,7 @@ check-sanitize: deps
 
 bench: deps
 	@$(MAKE) --no-print-directory build
-	cmake --build $(BUILD) --target run_bench
+	$(BUILD)/bench/litemamba_bench $(BENCH_FLAGS)
 
 install: build
 	cmake --install $(BUILD)

@@ -16,7 +16,7 @@ fail() {
     sed 's/^/    /' "$folder/out" "$folder/err" | head -20
 }
 
-# expect CODE PATTERN ARGUMENT...: the exit code, and a line of either stream that matches. With a code above 0 stderr is one
+# expect CODE PATTERN ARGUMENT...: the exit code, and a line of either stream that matches; nothing on stdout where it is empty. With a code above 0 stderr is one
 # line that starts with the command's name, and stdout is empty.
 expect() {
     local code=$1 pattern=$2 got=0
@@ -25,7 +25,9 @@ expect() {
     "$litemamba" "$@" >"$folder/out" 2>"$folder/err" </dev/null || got=$?
     if [ $got -ne "$code" ]; then
         fail "$* : exit code $got, not $code"
-    elif ! cat "$folder/out" "$folder/err" | grep -q -- "$pattern"; then
+    elif [ -z "$pattern" ] && [ -s "$folder/out" ]; then
+        fail "$* : something on stdout"
+    elif [ -n "$pattern" ] && ! cat "$folder/out" "$folder/err" | grep -q -- "$pattern"; then
         fail "$* : no '$pattern'"
     elif [ "$code" -ne 0 ] && [ $# -gt 0 ] && { [ "$(wc -l <"$folder/err")" -ne 1 ] || [ -s "$folder/out" ]; }; then
         fail "$* : not one line of error"

@@ -33,7 +33,7 @@ static int grow_logits(score *s, uint64_t rows, uint32_t vocab_size)
     uint64_t capacity = s->capacity * 2 > s->rows + rows ? s->capacity * 2 : s->rows + rows;
     float *grown = NULL;
     if (capacity <= SIZE_MAX / sizeof *grown / vocab_size) grown = realloc(s->logits, capacity * vocab_size * sizeof *grown);
-    if (grown == NULL) return cli_error("--logits: no memory for %" PRIu64 " × %u logits", capacity, vocab_size);
+    if (grown == NULL) return cli_error("--logits: no memory for %" PRIu64 " by %u logits", capacity, vocab_size);
     s->logits = grown;
     s->capacity = capacity;
     return CLI_OK;
