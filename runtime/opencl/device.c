@@ -20,7 +20,7 @@ lm_status lm_opencl_open(lm_driver *base, const lm_device_info *info, lm_device 
     device->polls = info->type != LM_DEVICE_CPU; /* there spinning would take a core from the kernels */
 
     lm_opencl_guard guard;
-    lm_opencl_guard_enter(&guard);
+    lm_opencl_guard_enter(&guard, false);
     const char *call = "clGetDeviceInfo";
     cl_platform_id platform = NULL;
     cl_int code = cl->clGetDeviceInfo(device->id, CL_DEVICE_PLATFORM, sizeof(cl_platform_id), &platform, NULL);

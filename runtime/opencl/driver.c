@@ -237,7 +237,7 @@ static lm_status load(lm_context *context, const lm_context_params *params, lm_d
     lm_opencl_driver *driver = calloc(1, sizeof *driver);
     if (driver == NULL) return lm_fail(context, LM_ERROR_OUT_OF_MEMORY, "opencl: out of memory");
     lm_opencl_guard guard;
-    lm_opencl_guard_enter(&guard);
+    lm_opencl_guard_enter(&guard, true);
     driver->library = lm_opencl_api_load(context, &driver->api);
     const bool enough = driver->library == NULL || add_platforms(driver, context);
     lm_opencl_guard_leave(&guard);

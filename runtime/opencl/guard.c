@@ -5,6 +5,7 @@
  * leave() is lost: there is no way to tell whose change it was.
  */
 #include <locale.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,15 +76,25 @@ static bool same_action(const struct sigaction *a, const struct sigaction *b)
     return (a->sa_flags & SA_SIGINFO) != 0 ? a->sa_sigaction == b->sa_sigaction : a->sa_handler == b->sa_handler;
 }
 
-void lm_opencl_guard_enter(lm_opencl_guard *guard)
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+void lm_opencl_guard_enter(lm_opencl_guard *guard, bool loading)
 {
+    pthread_mutex_lock(&one_at_a_time);
     memset(guard, 0, sizeof *guard);
+    fegetenv(&guard->floating_point);
     /* The C library keeps two real-time signals to itself: asking about those fails. */
     for (int i = 1; i < LM_OPENCL_SIGNALS; i++) guard->known[i] = sigaction(i, NULL, &guard->actions[i]) == 0;
+    if (!loading) return;
     const char *locale = setlocale(LC_ALL, NULL);
     guard->locale = locale != NULL ? strdup(locale) : NULL;
     guard->environment = copy_environment();
-    fegetenv(&guard->floating_point);
+}
+
+static void restore_locale(const char *before)
+{
+    const char *now = setlocale(LC_ALL, NULL);
+    if (now == NULL || strcmp(now, before) != 0) setlocale(LC_ALL, before);
 }
 
 void lm_opencl_guard_leave(lm_opencl_guard *guard)
@@ -93,8 +104,7 @@ void lm_opencl_guard_leave(lm_opencl_guard *guard)
         if (guard->known[i] && sigaction(i, NULL, &now) == 0 && !same_action(&now, &guard->actions[i]))
             sigaction(i, &guard->actions[i], NULL);
     }
-    const char *locale = setlocale(LC_ALL, NULL);
-    if (guard->locale != NULL && (locale == NULL || strcmp(locale, guard->locale) != 0)) setlocale(LC_ALL, guard->locale);
+    if (guard->locale != NULL) restore_locale(guard->locale);
     if (guard->environment != NULL) {
         remove_added(guard->environment);
         restore_changed(guard->environment);
@@ -103,4 +113,5 @@ void lm_opencl_guard_leave(lm_opencl_guard *guard)
     fesetenv(&guard->floating_point);
     free(guard->locale);
     free_strings(guard->environment);
+    pthread_mutex_unlock(&one_at_a_time);
 }

@@ -82,16 +82,18 @@ const char *lm_opencl_error_name(cl_int code);
 
 enum { LM_OPENCL_SIGNALS = 65 };
 
-/* State of the process that drivers change: kept by enter(), put back by leave(). */
+/* State of the process that drivers change: kept by enter(), put back by leave(). Between the two, other threads wait in
+ * enter(): one would take what the other's driver has just changed for the application's. */
 typedef struct lm_opencl_guard {
     struct sigaction actions[LM_OPENCL_SIGNALS];
     bool known[LM_OPENCL_SIGNALS]; /* a signal that can be asked about */
-    char *locale;                  /* NULL: could not be kept */
-    char **environment;            /* NULL-terminated, likewise */
+    char *locale;                  /* only when loading; NULL: could not be kept */
+    char **environment;            /* likewise; NULL-terminated */
     fenv_t floating_point;
 } lm_opencl_guard;
 
-void lm_opencl_guard_enter(lm_opencl_guard *guard);
+/* Locale and environment belong to no thread, so they are looked at only when drivers are loaded, not at every build. */
+void lm_opencl_guard_enter(lm_opencl_guard *guard, bool loading);
 void lm_opencl_guard_leave(lm_opencl_guard *guard);
 
 /* ---- objects ---------------------------------------------------------------------------------------------------- */

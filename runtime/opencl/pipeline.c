@@ -84,7 +84,7 @@ static lm_status build(lm_opencl_device *device, const lm_kernel *kernel, const 
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     lm_opencl_guard guard;
-    lm_opencl_guard_enter(&guard);
+    lm_opencl_guard_enter(&guard, false);
     cl_int code = device->cl->clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     lm_opencl_guard_leave(&guard);
     clock_gettime(CLOCK_MONOTONIC, &end);
