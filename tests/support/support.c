@@ -22,7 +22,7 @@ static atomic_uint validation_messages;
 static void print_log(void *user, lm_log_level level, const char *text)
 {
     (void)user;
-    if (level == LM_LOG_ERROR && strstr(text, "VUID-"))
+    if (level == LM_LOG_ERROR && strstr(text, "vulkan validation"))
         atomic_fetch_add(&validation_messages, 1);
     if (level <= LM_LOG_WARNING || getenv("LITEMAMBA_TEST_LOG"))
         fprintf(stderr, "litemamba: %s\n", text);
