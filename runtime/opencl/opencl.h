@@ -9,9 +9,10 @@
  * list.c      commands recorded and replayed
  *
  * OpenCL 1.2 is enough; of later versions only fine-grained shared memory is used, to map buffers where the device works
- * in the host's memory (LM_CAP_UNIFIED_MEMORY). There is one context and one in-order queue a device, so commands run in the order in which
- * they were enqueued and barriers cost nothing. Lists that are timed run on a second queue, because profiling slows every
- * command of a queue that has it; lm_opencl_queue() drains one queue before the other is used, which keeps the order.
+ * in the host's memory (LM_CAP_UNIFIED_MEMORY). There is one context and one in-order queue a device, so commands run in
+ * the order in which they were enqueued and barriers cost nothing. Lists that are timed run on a second queue, because
+ * profiling slows every command of a queue that has it; lm_opencl_queue() drains one queue before the other is used, which
+ * keeps the order.
  */
 #ifndef LM_OPENCL_BACKEND_H
 #define LM_OPENCL_BACKEND_H

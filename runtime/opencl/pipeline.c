@@ -17,9 +17,9 @@ bool lm_opencl_supports(const lm_device *device, const lm_kernel *kernel, const 
            group_size(spec) <= info->max_workgroup_size;
 }
 
-/* "-cl-std=CL1.2 -DLM_OPENCL -DWG_X=64 …". No fast-math option: those fold the rounding tricks of exp away, drop NaN and
- * change results from one driver to the next. Products and sums may be contracted, as OpenCL C allows by itself. -w: PoCL prints
- * the number of warnings (helpers that one kernel leaves unused) on the application's stderr. */
+/* "-cl-std=CL1.2 -w -DLM_OPENCL -DWG_X=64 …". No fast-math option: those fold the rounding tricks of exp away, drop NaN and
+ * change results from one driver to the next. Products and sums may be contracted, as OpenCL C allows by itself. -w: PoCL
+ * prints the number of warnings (helpers that one kernel leaves unused) on the application's stderr. */
 static bool format_options(const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC], char *text, size_t size)
 {
     int length = snprintf(text, size, "-cl-std=CL1.2 -w -DLM_OPENCL");
