@@ -65,13 +65,10 @@ static inline float lm_sum_lanes(floatv v)
 #endif
 }
 
-/* e^x = 2^k·(1 + p): leaves k in *power and returns p = e^r − 1 for r = x − k·ln 2, |r| ≤ ln 2 / 2 (Cody and Waite's two-part
- * ln 2; the polynomial is a minimax one of relative error 1.3e-8). x is held within ±176, where e^x over- and underflows
- * anyway and k fits two exponents; comparisons, unlike min and max, let NaN through. */
+/* e^x = 2^k·(1 + p) for |x| ≤ 176: leaves k in *power and returns p = e^r − 1 for r = x − k·ln 2, |r| ≤ ln 2 / 2 (Cody and
+ * Waite's two-part ln 2; the polynomial is a minimax one of relative error 1.3e-8). */
 static inline floatv lm_exp_parts(floatv x, intv *power)
 {
-    x = x < -176.0f ? (floatv)(-176.0f) : x;
-    x = x > 176.0f ? (floatv)(176.0f) : x;
     const floatv k = rint(x * 1.44269504f);
     floatv r = LM_MAD(k, (floatv)(-0.693359375f), x);
     r = LM_MAD(k, (floatv)(2.12194440e-4f), r);
@@ -84,28 +81,32 @@ static inline floatv lm_exp_parts(floatv x, intv *power)
     return LM_MAD(q, r * r, r);
 }
 
+/* Bounds that, as comparisons and unlike min and max, let NaN through. */
+static inline floatv lm_at_least(floatv x, float low) { return x < low ? (floatv)(low) : x; }
+static inline floatv lm_at_most(floatv x, float high) { return x > high ? (floatv)(high) : x; }
+
 /* 2^k for −127 ≤ k ≤ 128; −127 gives 0 and 128 infinity. */
 static inline floatv lm_power2(intv k) { return LM_AS_FLOATV((k + 127) << 23); }
 
-/* e^x within 1 ULP; 0 and infinity where it under- and overflows. 2^k is applied in halves, each of which is a float. */
+/* e^x within 1.1 ULP; 0 and infinity where it under- and overflows. 2^k is applied in halves, each of which is a float as long as
+ * |x| ≤ 176, where e^x is long 0 or infinite. */
 static inline floatv lm_exp(floatv x)
 {
     intv k;
-    const floatv p = lm_exp_parts(x, &k);
+    const floatv p = lm_exp_parts(lm_at_most(lm_at_least(x, -176.0f), 176.0f), &k);
     const intv half_k = k >> 1;
     return (1.0f + p) * lm_power2(half_k) * lm_power2(k - half_k);
 }
 
 /* One step of a decaying state, e^x·s + input for x ≤ 0: with e^x = 2^k·(1 + p) it is 2^k·s + (p·(2^k·s) + input), where
  * nothing is rounded before p. A decay near 1 then keeps what 1 + p would lose: the difference between drifting and not over
- * a million tokens. Decays below 2^-126 count as 0. */
+ * a million tokens. Decays below 2^-126 count as 0. The second term sees no infinity, as it may have the other sign. */
 static inline floatv lm_decay(floatv x, floatv s, floatv input)
 {
-    x = x < -88.0f ? (floatv)(-88.0f) : x;
     intv k;
-    const floatv p = lm_exp_parts(x, &k);
+    const floatv p = lm_exp_parts(lm_at_least(x, -88.0f), &k);
     const floatv kept = lm_power2(k) * s;
-    return kept + LM_MAD(p, kept, input);
+    return kept + LM_MAD(p, lm_at_most(lm_at_least(kept, -FLT_MAX), FLT_MAX), input);
 }
 
 /* a/b within 1 ULP for b in 1 … 4: the language allows 2.5, so the quotient is corrected once. An infinite quotient is left
@@ -141,7 +142,7 @@ static inline floatv lm_softplus(floatv x)
 static inline floatv lm_silu(floatv x)
 {
     intv k;
-    const floatv p = lm_exp_parts(-fabs(x), &k);
+    const floatv p = lm_exp_parts(lm_at_least(-fabs(x), -176.0f), &k);
     const intv half_k = k >> 1;
     const floatv low = lm_power2(half_k), high = lm_power2(k - half_k), m = 1.0f + p;
     const floatv top = x < 0.0f ? x * m * low * high : x;
