@@ -1,7 +1,7 @@
-/* kernels/glsl/argmax.comp: index[r] = the first column with the largest value; NaN is smaller than all, only NaN gives 0.
+/* kernels/glsl/argmax.comp: index[r] = the first column with the largest value.
  *
- * One work-group a row: a lane takes columns lane, lane + WG_X, …, then a tree in shared memory. WG_X is a power of two; with 1
- * nothing is shared. Grid: x rows.
+ * One work-group a row: a lane takes columns lane, lane + WG_X, …, then a tree in shared memory. WG_X is a power of two;
+ * with 1 nothing is shared. NaN is smaller than all; a row of nothing else gives 0. Grid: x rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

@@ -1,6 +1,6 @@
-/* kernels/glsl/best.glsl: the largest value of a row and the first column that has it, shared by argmax and cross_entropy.
+/* kernels/glsl/best.glsl: the largest value of a row and its first column, for argmax and cross_entropy.
  *
- * Needs x[], WG_X (a power of two) and common.glsl. A column of -1 says that every value was NaN; NaN is smaller than all.
+ * Needs x[], WG_X (a power of two) and common.glsl. A column of -1 says that every value was NaN.
  */
 struct Best {
     float value;

@@ -1,8 +1,8 @@
 /* kernels/glsl/chunk.glsl: the piece of a sequence that a group scans, shared by scan and scan_summary.
  *
- * Needs p (LM_SCAN_FIELDS), rows[], bc[], WG_X, STATES, common.glsl and SHARED_MATRICES: how many of B, C go to shared memory.
- * Groups of more than 16 channels stage B (and C) of TOKENS tokens there, zeros for states that there are not; smaller groups
- * read them where they are. A lane's states are p.state_first … p.state_first + STATES − 1.
+ * Needs p (LM_SCAN_FIELDS), rows[], a[], bc[], WG_X, STATES, common.glsl and SHARED_MATRICES: how many of B, C go to
+ * shared memory. Groups of more than 16 channels stage B (and C) of TOKENS tokens there, zeros for states that there are
+ * not; smaller groups read them where they are. A lane's states are p.state_first … p.state_first + STATES − 1.
  */
 const bool STAGED = WG_X > 16;
 const int TOKENS = 16;
@@ -51,8 +51,10 @@ float matrix_of(int row, int token, int matrix, int k)
     return matrix_at(row, matrix, k);
 }
 
-/* A·log2 e of state k, 0 for states that there are not. */
-float rate_of(int k, float a_value)
+/* A of state k, 0 for states that there are not. */
+float rate_of(int k, int c)
 {
-    return p.state_first + k < p.d_state ? a_value * LM_LOG2E : 0.0;
+    int n = p.state_first + k;
+    float value = a[min(n, p.d_state - 1) * p.channels + c];
+    return n < p.d_state ? value : 0.0;
 }

@@ -1,9 +1,9 @@
-/* kernels/glsl/common.glsl: what every kernel shares: the walk over tiles, and functions that are accurate on every driver.
+/* kernels/glsl/common.glsl: the walk over tiles, and functions that are accurate on every driver.
  *
  * A driver's own exp and log may be wrong by thousands of ULP and GLSL has no log1p, so they are written out here, from
- * additions and multiplications. `precise` stands exactly where a compiler that contracts, reassociates or folds constants
- * would destroy the reduction; the polynomials are free of it, so that they become fused multiply-adds where there are any.
- * Results below 2^-126 may be flushed to zero. NaN comes out of every function that it goes into.
+ * additions and multiplications. `precise` stands exactly where a compiler that contracts, reassociates or folds
+ * constants would destroy the reduction; the polynomials are free of it, so that they become fused multiply-adds where
+ * there are any. Results below 2^-126 may be flushed to zero. NaN comes out of every function that it goes into.
  */
 
 /* The tiles of one dimension of the grid (kernels/launch.c): any number of work-groups is right. */
@@ -19,40 +19,55 @@ const int LM_ROUNDER_BITS = 0x4b400000;
 /* ln 2 = HI + LO; HI has 10 bits, so that n·HI is exact. */
 const float LM_LN2_HI = 0.693359375;
 const float LM_LN2_LO = -2.12194440e-4;
-const float LM_LOG2E = 1.44269504;
 
 bool lm_is_nan(float x) { return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; }
 
-/* exp(x) = result·2^n with the result in 0.7 … 1.42, for |x| ≤ 200: x = n·ln 2 + r, then a polynomial in r. */
+/* 2^n for n in -127 … 128, where -127 gives 0 and 128 infinity. */
+float lm_power_of_2(int n) { return intBitsToFloat((n + 127) << 23); }
+
+/* x·2^n for n in -254 … 256, in two factors that lm_power_of_2 has. */
+float lm_scale(float x, int n)
+{
+    int first = n >> 1;
+    return x * lm_power_of_2(first) * lm_power_of_2(n - first);
+}
+
+/* exp(x) = (1 + result)·2^n for |x| ≤ 176: x = n·ln 2 + r with |r| ≤ 0.3466, and a polynomial for exp(r) − 1. */
 float lm_exp_parts(float x, out int n)
 {
-    precise float t = x * LM_LOG2E + LM_ROUNDER;
+    precise float t = fma(x, 1.44269504, LM_ROUNDER);
     precise float k = t - LM_ROUNDER;
-    precise float high = x - k * LM_LN2_HI;
-    precise float r = high - k * LM_LN2_LO;
+    precise float high = fma(-k, LM_LN2_HI, x);
+    precise float r = fma(-k, LM_LN2_LO, high);
     n = floatBitsToInt(t) - LM_ROUNDER_BITS;
     float q = 1.381460810e-3;
     q = q * r + 8.368711919e-3;
     q = q * r + 4.166838899e-2;
     q = q * r + 1.666652113e-1;
     q = q * r + 4.999999404e-1;
-    return 1.0 + (r + r * r * q);
+    return r * r * q + r;
 }
 
-/* x·2^n for n in -252 … 254, in two factors that are both representable. */
-float lm_scale(float x, int n)
-{
-    int half_n = n >> 1;
-    return x * intBitsToFloat((half_n + 127) << 23) * intBitsToFloat((n - half_n + 127) << 23);
-}
-
-/* exp(x), 1 ULP. */
+/* exp(x), 2 ULP. The bounds are comparisons, which let NaN through. */
 float lm_exp(float x)
 {
+    x = x < -176.0 ? -176.0 : x;
+    x = x > 176.0 ? 176.0 : x;
     int n;
-    float mantissa = lm_exp_parts(x, n);
-    float y = lm_scale(mantissa, n);
-    return x > 89.0 ? intBitsToFloat(0x7f800000) : x < -104.0 ? 0.0 : y;
+    float less_one = lm_exp_parts(x, n);
+    return lm_scale(1.0 + less_one, n);
+}
+
+/* exp(x)·s + added for x ≤ 0, a step of the recurrence: with exp(x) = 2^n·(1 + p) it is 2^n·s + (p·2^n·s + added). Where the
+ * decay is near 1, that multiplies only its distance from 1, so that a million small steps do not drift. An infinite s stays
+ * what it is: the clamp keeps its opposite out of the sum. */
+float lm_decay_step(float s, float x, float added)
+{
+    x = x < -88.0 ? -88.0 : x; /* 2^-127, which is 0 here */
+    int n;
+    float less_one = lm_exp_parts(x, n);
+    float kept = lm_power_of_2(n) * s;
+    return kept + (less_one * clamp(kept, -3.4028235e38, 3.4028235e38) + added);
 }
 
 /* ln(1 + y) for 0 ≤ y < 2^29: 1 + y = 2^k·(1 + f) with f in -0.293 … 0.415; f is y itself where k is 0. */
@@ -60,7 +75,7 @@ float lm_log1p(float y)
 {
     precise float u = 1.0 + y;
     int k = (floatBitsToInt(u) - 0x3f3504f3) >> 23;
-    float inverse = intBitsToFloat(0x3f800000 - (k << 23)); /* 2^-k */
+    float inverse = lm_power_of_2(-k);
     precise float f = y * inverse + (inverse - 1.0);
     float q = -7.634526491e-2;
     q = q * f + 1.276168525e-1;
@@ -78,35 +93,25 @@ float lm_log1p(float y)
 /* ln(1 + exp(x)), 4 ULP; above 20 it is x, as in PyTorch. */
 float lm_softplus(float x) { return x > 20.0 ? x : lm_log1p(lm_exp(x)); }
 
-/* x / (1 + exp(-x)), 4 ULP. For a negative x it is x·exp(x) / (1 + exp(x)), whose numerator is scaled last: exp(x) leaves the
- * range of floats before x·exp(x) does. */
-float lm_silu(float x)
+/* a / b for 1 ≤ b ≤ 2 and |a| that is infinite or far from both ends of the range. Drivers may be off by 2.5 ULP, so the
+ * quotient is corrected by its remainder, whose products are exact because the factors have 12 bits each. */
+float lm_divide(float a, float b)
 {
-    int n;
-    float mantissa = lm_exp_parts(-abs(x), n);
-    bool far = abs(x) > 104.0;
-    float e = far ? 0.0 : lm_scale(mantissa, n);
-    float negative = far ? 0.0 : lm_scale(x * mantissa, n);
-    return (x > 0.0 ? x : negative) / (1.0 + e);
+    precise float q = a / b;
+    precise float q_high = intBitsToFloat(floatBitsToInt(q) & 0xfffff000), q_low = q - q_high;
+    precise float b_high = intBitsToFloat(floatBitsToInt(b) & 0xfffff000), b_low = b - b_high;
+    precise float rest = ((a - q_high * b_high) - q_high * b_low) - q_low * b_high - q_low * b_low;
+    return isinf(q) ? q : q + rest / b;
 }
 
-/* 2^x·s + added, a step of the recurrence, for x ≤ 0 (Δ·A·log2 e). Where the decay is near 1 only its distance from 1 is
- * multiplied, so that a million small steps do not drift: s + (2^x − 1)·s + added. */
-float lm_decay_step(float s, float x, float added)
+/* x / (1 + exp(-x)), 4 ULP; minus infinity gives NaN, as in PyTorch. For a negative x it is x·exp(x) / (1 + exp(x)), scaled
+ * last: exp(x) leaves the range of floats before x·exp(x) does. */
+float lm_silu(float x)
 {
-    precise float t = x + LM_ROUNDER;
-    precise float k = t - LM_ROUNDER;
-    precise float f = x - k;
-    float q = 1.540350786e-4;
-    q = q * f + 1.339073642e-3;
-    q = q * f + 9.618237615e-3;
-    q = q * f + 5.550357327e-2;
-    q = q * f + 2.402264923e-1;
-    q = q * f + 6.931471825e-1;
-    float less_one = q * f; /* 2^f − 1 */
-    float power = intBitsToFloat((floatBitsToInt(t) << 23) + 0x3f800000); /* 2^k, k ≥ -126 */
-    bool close = t == LM_ROUNDER;
-    float factor = close ? less_one : less_one * power + power;
-    factor = x < -126.0 ? 0.0 : factor;
-    return (close ? s : 0.0) + (factor * s + added);
+    float below = -abs(x);
+    below = below < -176.0 ? -176.0 : below;
+    int n;
+    float mantissa = 1.0 + lm_exp_parts(below, n);
+    float quotient = lm_divide(x < 0.0 ? x * mantissa : x, 1.0 + lm_scale(mantissa, n));
+    return x < 0.0 ? lm_scale(quotient, n) : quotient;
 }

@@ -1,10 +1,11 @@
 /* kernels/glsl/conv.comp: causal depthwise convolutions of several branches, SiLU, and their gated sum or concatenation.
  *
- *     c_k[t] = bias_k + sum_j weight[k][j]·x[t − (K−1−j)·δ_k];  s_k = SiLU(c_k);  out = sum_k g_k·s_k, or all s_k side by side
+ *     c_k[t] = bias_k + sum_j weight[k][j]·x[t − (K−1−j)·δ_k];  s_k = SiLU(c_k)
+ *     out = sum_k g_k·s_k, or all s_k side by side
  *
- * A lane has one channel and STEPS consecutive tokens, so that a weight is loaded once for all of them and their inputs are
- * STEPS independent loads; neighbouring lanes read neighbouring channels. Inputs that other taps and branches need again come
- * from the cache. Grid: x tiles of WG_X channels, y tiles of STEPS tokens, z sequences.
+ * A lane has one channel and STEPS consecutive tokens, so that a weight is loaded once for all of them and their inputs
+ * are STEPS independent loads; neighbouring lanes read neighbouring channels. Inputs that other taps and branches need
+ * again come from the cache. Grid: x tiles of WG_X channels, y tiles of STEPS tokens, z sequences.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

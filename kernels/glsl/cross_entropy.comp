@@ -3,8 +3,8 @@
  * With m the largest value of the row, at column c*, it is ln(1 + sum_{c ≠ c*} exp(x_c − m)) + (m − x_target): nothing
  * overflows, and a loss near 0 keeps its digits. NaN goes through the sum.
  *
- * One work-group a row: a lane takes columns lane, lane + WG_X, …, then trees in shared memory. WG_X is a power of two; with 1
- * nothing is shared. Grid: x rows.
+ * One work-group a row: a lane takes columns lane, lane + WG_X, …, then trees in shared memory. WG_X is a power of two;
+ * with 1 nothing is shared. Grid: x rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

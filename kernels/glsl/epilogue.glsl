@@ -1,4 +1,6 @@
-/* kernels/glsl/epilogue.glsl: what gemm and gemv do with a finished sum. Needs p (LM_GEMM_FIELDS), bias[], residual[], c[]. */
+/* kernels/glsl/epilogue.glsl: what gemm and gemv do with a finished sum. Needs p (LM_GEMM_FIELDS), bias[], residual[],
+ * c[].
+ */
 void store_result(int m, int n, float value)
 {
     int to = p.c_offset + m * p.ldc + n;

@@ -2,10 +2,11 @@
  *
  *     C[m,n] = softplus(sum_k A[m,k]·B(k,n) + bias[n]) + residual[m,n], each part where its flag is set
  *
- * A work-group has TILE_M×TILE_N outputs; a lane has TILE_M/WG_Y rows and TILE_N/WG_X columns of them in registers, in runs of
- * up to 4 neighbours, so that shared memory is read four floats at a time. DEPTH steps of A and B are staged at once, both with
- * depth as the slow index, and the next ones are on their way in registers meanwhile. What lies outside is staged as zero.
- * TILE_M·DEPTH and TILE_N·DEPTH are multiples of the group's lanes. Grid: x tiles of columns, y tiles of rows.
+ * A work-group has TILE_M×TILE_N outputs; a lane has TILE_M/WG_Y rows and TILE_N/WG_X columns of them in registers, in
+ * runs of up to 4 neighbours, so that shared memory is read four floats at a time. DEPTH steps of A and B are staged at
+ * once, both with depth as the slow index, and the next ones are on their way in registers meanwhile. What lies outside
+ * is staged as zero. TILE_M·DEPTH and TILE_N·DEPTH are multiples of the group's lanes. Grid: x tiles of columns, y tiles
+ * of rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

@@ -1,10 +1,13 @@
 /* kernels/glsl/gemv.comp: C = epilogue(A·B) for few rows, or where shared memory is slow; parameters as gemm's.
  *
- * B_TRANS 0: a lane has one column and ROWS rows: an element of B, which neighbouring lanes read side by side, serves all rows.
- *   Lane y takes k = y, y + WG_Y, …; the lanes of one x are summed in order of y.
- * B_TRANS 1: the lanes of one y have one column and ROWS rows; lane x takes k = x, x + WG_X, … (again side by side in B). They
- *   are summed by a tree; WG_X is a power of two.
- * A single lane along k shares nothing and meets no barrier. Grid: x tiles of WG_X (B_TRANS 1: WG_Y) columns, y tiles of rows.
+ * B_TRANS 0: a lane has ROWS rows of a column: an element of B, which neighbouring lanes read side by side, serves all
+ * rows. Lane y takes k = y, y + WG_Y, ….
+ * B_TRANS 1: the lanes of one y have ROWS rows of a column; lane x takes k = x, x + WG_X, … (again side by side in B).
+ * Lanes that share k lay their sums in shared memory, and each of them adds up some of the results, in the order of
+ * lanes.
+ * Small groups of one row of lanes, which launch.c uses on processors, have LANE_COLUMNS columns a lane: a load there
+ * costs as much as dozens of multiplications. A single lane along k shares nothing and meets no barrier.
+ * Grid: x tiles of columns, y tiles of ROWS rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -28,79 +31,72 @@ layout(set = 0, binding = 4, std430) writeonly buffer C { float c[]; };
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/epilogue.glsl"
 
-const int SPLIT = B_TRANS != 0 ? WG_X : WG_Y;   /* lanes along k */
-const int COLUMNS = B_TRANS != 0 ? WG_Y : WG_X; /* of a group */
-const int SHARED_PARTS = B_TRANS != 0 ? WG_X : WG_Y - 1;
-const int AHEAD = 4;                            /* loads of B under way at once */
+const int SPLIT = B_TRANS != 0 ? WG_X : WG_Y;       /* lanes along k */
+const int LANES_ACROSS = B_TRANS != 0 ? WG_Y : WG_X; /* lanes along columns */
+const int LANE_COLUMNS = WG_Y == 1 && WG_X <= 16 ? 8 : 1;
+const int AHEAD = LANE_COLUMNS == 1 ? 4 : 1;         /* steps of k whose loads are under way at once */
+const int SUMS = ROWS * LANE_COLUMNS;
 
-/* [part][row][column]; one float where nothing is shared */
-shared float parts[SPLIT > 1 ? SHARED_PARTS * ROWS * COLUMNS : 1];
+/* [part][sum][lane across]; one float where nothing is shared */
+shared float parts[SPLIT > 1 ? SPLIT * SUMS * LANES_ACROSS : 1];
 
-float sum[ROWS];
-
-/* Sums over the lanes along k: the result is in part 0. */
-void reduce_lanes(int part, int column)
+/* Sum i of a lane whose first row and column are m and n. */
+void store_sum(int m, int n, int i, float value)
 {
-    if (SPLIT == 1) return;
-    int stride = ROWS * COLUMNS;
-    barrier(); /* the tile before may still be reading */
-    if (B_TRANS != 0) {
-        int mine = part * stride + column;
-        [[unroll]] for (int r = 0; r < ROWS; r++) parts[mine + r * COLUMNS] = sum[r];
-        barrier();
-        for (int width = WG_X / 2; width > 0; width /= 2) {
-            if (part < width) {
-                [[unroll]] for (int r = 0; r < ROWS; r++) {
-                    sum[r] += parts[mine + width * stride + r * COLUMNS];
-                    parts[mine + r * COLUMNS] = sum[r];
-                }
-            }
-            barrier();
-        }
-    } else {
-        if (part > 0) {
-            [[unroll]] for (int r = 0; r < ROWS; r++) parts[(part - 1) * stride + r * COLUMNS + column] = sum[r];
-        }
-        barrier();
-        if (part == 0) {
-            for (int other = 0; other < WG_Y - 1; other++) {
-                [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += parts[other * stride + r * COLUMNS + column];
-            }
-        }
-    }
+    m += i / LANE_COLUMNS;
+    n += i % LANE_COLUMNS * LANES_ACROSS;
+    if (m < p.rows && n < p.cols) store_result(m, n, value);
 }
 
 void multiply_tile(int row0, int col0)
 {
     int x = int(gl_LocalInvocationID.x), y = int(gl_LocalInvocationID.y);
-    int part = B_TRANS != 0 ? x : y, column = B_TRANS != 0 ? y : x;
-    int n = min(col0 + column, p.cols - 1); /* a lane beyond the edge works on the last column and keeps quiet */
-    int from_a[ROWS];
-    [[unroll]] for (int r = 0; r < ROWS; r++) {
-        from_a[r] = p.a_offset + min(row0 + r, p.rows - 1) * p.lda;
-        sum[r] = 0.0;
-    }
-    int from_b = B_TRANS != 0 ? n * p.ldb : n;
+    int part = B_TRANS != 0 ? x : y, across = B_TRANS != 0 ? y : x;
+    /* Beyond the edge a lane works on the last row or column and keeps quiet about it. */
+    int from_a[ROWS], from_b[LANE_COLUMNS];
+    float sum[SUMS];
+    [[unroll]] for (int r = 0; r < ROWS; r++) from_a[r] = p.a_offset + min(row0 + r, p.rows - 1) * p.lda;
+    [[unroll]] for (int j = 0; j < LANE_COLUMNS; j++)
+        from_b[j] = min(col0 + j * LANES_ACROSS + across, p.cols - 1) * (B_TRANS != 0 ? p.ldb : 1);
+    [[unroll]] for (int i = 0; i < SUMS; i++) sum[i] = 0.0;
     int step_b = B_TRANS != 0 ? 1 : p.ldb;
     int k = part;
     for (; k + (AHEAD - 1) * SPLIT < p.depth; k += AHEAD * SPLIT) {
-        float in_b[AHEAD];
-        [[unroll]] for (int i = 0; i < AHEAD; i++) in_b[i] = b[from_b + (k + i * SPLIT) * step_b];
-        [[unroll]] for (int r = 0; r < ROWS; r++)
-            [[unroll]] for (int i = 0; i < AHEAD; i++) sum[r] += a[from_a[r] + k + i * SPLIT] * in_b[i];
+        float in_b[AHEAD * LANE_COLUMNS];
+        [[unroll]] for (int i = 0; i < AHEAD * LANE_COLUMNS; i++)
+            in_b[i] = b[from_b[i % LANE_COLUMNS] + (k + i / LANE_COLUMNS * SPLIT) * step_b];
+        [[unroll]] for (int r = 0; r < ROWS; r++) {
+            [[unroll]] for (int i = 0; i < AHEAD; i++) {
+                float in_a = a[from_a[r] + k + i * SPLIT];
+                [[unroll]] for (int j = 0; j < LANE_COLUMNS; j++)
+                    sum[r * LANE_COLUMNS + j] += in_a * in_b[i * LANE_COLUMNS + j];
+            }
+        }
     }
-    for (; k < p.depth; k += SPLIT) {
-        float in_b = b[from_b + k * step_b];
-        [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += a[from_a[r] + k] * in_b;
+    if (AHEAD > 1) {
+        for (; k < p.depth; k += SPLIT) {
+            float in_b = b[from_b[0] + k * step_b];
+            [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += a[from_a[r] + k] * in_b;
+        }
     }
-    reduce_lanes(part, column);
-    if (part > 0 || col0 + column >= p.cols) return;
-    [[unroll]] for (int r = 0; r < ROWS; r++)
-        if (row0 + r < p.rows) store_result(row0 + r, n, sum[r]);
+    if (SPLIT == 1) {
+        [[unroll]] for (int i = 0; i < SUMS; i++) store_sum(row0, col0 + across, i, sum[i]);
+        return;
+    }
+    int stride = SUMS * LANES_ACROSS;
+    barrier(); /* the tile before may still be reading */
+    [[unroll]] for (int i = 0; i < SUMS; i++) parts[part * stride + i * LANES_ACROSS + across] = sum[i];
+    barrier();
+    for (int i = part; i < SUMS; i += SPLIT) {
+        float total = 0.0;
+        [[unroll]] for (int other = 0; other < SPLIT; other++) total += parts[other * stride + i * LANES_ACROSS + across];
+        store_sum(row0, col0 + across, i, total);
+    }
 }
 
 void main()
 {
+    const int columns = LANES_ACROSS * LANE_COLUMNS;
     LM_EACH_TILE(tile_y, y, lm_ceil_div(p.rows, ROWS))
-        LM_EACH_TILE(tile_x, x, lm_ceil_div(p.cols, COLUMNS)) multiply_tile(tile_y * ROWS, tile_x * COLUMNS);
+        LM_EACH_TILE(tile_x, x, lm_ceil_div(p.cols, columns)) multiply_tile(tile_y * ROWS, tile_x * columns);
 }

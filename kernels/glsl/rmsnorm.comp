@@ -1,7 +1,7 @@
 /* kernels/glsl/rmsnorm.comp: y[r][c] = x[r][c]·weight[c] / sqrt(mean_c x[r][c]² + epsilon).
  *
- * One work-group a row: a lane sums the squares of columns lane, lane + WG_X, …, then a tree in shared memory, whose order
- * depends on WG_X alone. WG_X is a power of two; with 1 nothing is shared. Grid: x rows.
+ * One work-group a row: a lane sums the squares of columns lane, lane + WG_X, …, then a tree in shared memory, whose
+ * order depends on WG_X alone. WG_X is a power of two; with 1 nothing is shared. Grid: x rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require

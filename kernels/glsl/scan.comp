@@ -2,9 +2,10 @@
  *
  *     s_t[n] = exp(Δ_t·A[n])·s_{t−1}[n] + Δ_t·B_t[n]·u_t;  y_t = (sum_n C_t[n]·s_t[n] + D·u_t)·SiLU(z_t)
  *
- * A lane has one channel, STATES of its states in registers, and walks the chunk's tokens; what the next token needs is loaded
- * before this one is worked on. With one chunk it starts from state[slot] and leaves the last state there; with more it starts
- * from what scan_carry left for its chunk. More than STATES states take a dispatch a group of them, the later ones adding to y.
+ * A lane has one channel, STATES of its states in registers, and walks the chunk's tokens; what the next token needs is
+ * loaded before this one is worked on. With one chunk it starts from state[slot] and leaves the last state there; with
+ * more it starts from what scan_carry left for its chunk. More than STATES states take a dispatch a group of them, the
+ * later ones adding to y.
  * Grid: x tiles of WG_X channels, y chunks, z sequences.
  */
 #version 450
@@ -58,9 +59,10 @@ void scan_chunk(Chunk chunk, int state_index, int tile)
     int c = min(lane_c, p.channels - 1); /* a lane beyond the edge reads as the last channel does, and writes nothing */
     float rate[STATES], s[STATES];
     [[unroll]] for (int k = 0; k < STATES; k++) {
-        int n = min(p.state_first + k, p.d_state - 1);
-        rate[k] = rate_of(k, a[n * p.channels + c]);
-        s[k] = live && p.state_first + k < p.d_state ? state[(state_index * p.d_state + n) * p.channels + c] : 0.0;
+        int n = p.state_first + k;
+        rate[k] = rate_of(k, c);
+        s[k] = 0.0;
+        if (live && n < p.d_state) s[k] = state[(state_index * p.d_state + n) * p.channels + c];
     }
     float skip = is_first_group() ? d[c] : 0.0;
     Token next = load_token(chunk.start + chunk.first, c, live);

@@ -23,7 +23,7 @@ layout(set = 0, binding = 4, std430) buffer State { float state[]; };
 
 void carry(int b, int slot, int n, int c)
 {
-    float rate = a[n * p.channels + c] * LM_LOG2E;
+    float rate = a[n * p.channels + c];
     int place = (slot * p.d_state + n) * p.channels + c;
     int from = b * p.chunks * p.channels + c;
     int at = (b * p.chunks * p.d_state + n) * p.channels + c, step = p.d_state * p.channels;

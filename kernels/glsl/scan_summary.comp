@@ -34,7 +34,7 @@ void summarise(Chunk chunk, int index, int tile)
     int c = min(lane_c, p.channels - 1); /* a lane beyond the edge reads as the last channel does, and writes nothing */
     float rate[STATES], s[STATES];
     [[unroll]] for (int k = 0; k < STATES; k++) {
-        rate[k] = rate_of(k, a[min(p.state_first + k, p.d_state - 1) * p.channels + c]);
+        rate[k] = rate_of(k, c);
         s[k] = 0.0;
     }
     float sum = 0.0;

@@ -1,4 +1,5 @@
-/* kernels/glsl/sum.glsl: the sum of a value over a work-group's WG_X lanes (a power of two), by a tree of fixed order. */
+/* kernels/glsl/sum.glsl: the sum of a value over a work-group's WG_X lanes (a power of two), by a tree of fixed order.
+ */
 shared float partial[WG_X];
 
 /* The sum over all lanes, in all lanes. */
