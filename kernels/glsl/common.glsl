@@ -48,14 +48,14 @@ float lm_exp_parts(float x, out int n)
     return r * r * q + r;
 }
 
-/* exp(x), 2 ULP. The bounds are comparisons, which let NaN through. */
+/* exp(x), 2 ULP. NaN is told by its bits: a driver may turn the bounds into minimum and maximum, which lose it. */
 float lm_exp(float x)
 {
-    x = x < -176.0 ? -176.0 : x;
-    x = x > 176.0 ? 176.0 : x;
+    float bounded = x < -176.0 ? -176.0 : x;
+    bounded = bounded > 176.0 ? 176.0 : bounded;
     int n;
-    float less_one = lm_exp_parts(x, n);
-    return lm_scale(1.0 + less_one, n);
+    float less_one = lm_exp_parts(bounded, n);
+    return lm_is_nan(x) ? x : lm_scale(1.0 + less_one, n);
 }
 
 /* exp(x)·s + added for x ≤ 0, a step of the recurrence: with exp(x) = 2^n·(1 + p) it is 2^n·s + (p·2^n·s + added). Where the
