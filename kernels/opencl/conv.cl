@@ -4,8 +4,8 @@
  *   c_k[t] = bias_k + sum_j weight[k][j]·x[t − (K−1−j)·δ_k];  out = sum_k g_k·SiLU(c_k), or the SiLU(c_k) side by side
  *
  * A lane has LANES channels and STEPS consecutive tokens, BLOCK of them in registers at a time, so that a weight is
- * loaded once for BLOCK tokens. Tokens past the last repeat it and are not stored. Tokens before the first come from the history
- * ring.
+ * loaded once for BLOCK tokens. Where a block reaches past the ends, tokens past the last repeat it and are not stored, and tokens
+ * before the first come from the history ring.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
@@ -41,6 +41,12 @@ __kernel void lm_conv(const lm_conv_params p, __global const float *x, __global 
                 for (int j = 0; j < p.taps; j++) {
                     const floatv w = lm_load(weight + (k * p.taps + j) * p.channels + c, count);
                     const int back = (p.taps - 1 - j) * dilation;
+                    if (first >= back && first + BLOCK <= length) {
+                        __global const float *at = x + p.x_offset + (start + first - back) * p.x_stride + c;
+#pragma unroll
+                        for (int s = 0; s < BLOCK; s++) value[s] = LM_MAD(w, lm_load(at + s * p.x_stride, count), value[s]);
+                        continue;
+                    }
 #pragma unroll
                     for (int s = 0; s < BLOCK; s++) {
                         const int t = min(first + s, length - 1) - back;
