@@ -144,11 +144,12 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
             x = fit_lanes(info, depth <= 16 ? 8 : 32, 1);
             y = min_u32(8, min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
         } else {
-            /* Depth is split so that a narrow product still fills the device, each lane keeping some 16 steps. */
+            /* Depth is split so that a narrow product still fills the device, each lane keeping some 64 steps. Shorter
+             * sums are left whole: they are then in gemm's order, and a step gives the very bits of a forward. */
             x = fit_lanes(info, 32, 1);
             const uint32_t limit = min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
             const uint32_t most = min_u32(16, limit);
-            while (y * 2 <= most && depth / (y * 2) >= 16) y *= 2;
+            while (y * 2 <= most && depth / (y * 2) >= 64) y *= 2;
             /* Partial sums of all lanes but the first row's lie in shared memory. */
             while (y > 1 && x * y * row_tile * sizeof(float) > info->shared_bytes) y /= 2;
         }

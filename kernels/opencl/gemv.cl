@@ -25,7 +25,7 @@ __kernel void lm_gemv(const lm_gemm_params p, __global const float *a, __global 
 #if B_TRANS && WG_X > 1
     __local float part[ROWS][WG_Y][WG_X];
 #elif !B_TRANS && WG_Y > 1
-    __local floatv part[ROWS][WG_Y][WG_X];
+    __local floatv part[ROWS][WG_Y - 1][WG_X]; /* of y = 1 and on: with y = 0 it could be all of 16 KiB, of which drivers take some */
 #endif
     for (int m0 = (int)get_group_id(1) * ROWS; m0 < p.rows; m0 += (int)get_num_groups(1) * ROWS)
     for (int n0 = (int)get_group_id(0) * COLS_A_GROUP; n0 < p.cols; n0 += (int)get_num_groups(0) * COLS_A_GROUP) {
@@ -73,11 +73,12 @@ __kernel void lm_gemv(const lm_gemm_params p, __global const float *a, __global 
         }
 #if WG_Y > 1
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) part[i][ly][lx] = sum[i];
+        for (int i = 0; i < ROWS; i++)
+            if (ly > 0) part[i][ly - 1][lx] = sum[i];
         barrier(CLK_LOCAL_MEM_FENCE);
         if (ly == 0)
             for (int i = 0; i < ROWS; i++)
-                for (int y = 1; y < WG_Y; y++) sum[i] += part[i][y][lx];
+                for (int y = 1; y < WG_Y; y++) sum[i] += part[i][y - 1][lx];
 #endif
         if (ly == 0 && count > 0)
             for (int i = 0; i < ROWS && m0 + i < p.rows; i++) lm_gemm_store(sum[i], p, bias, residual, c, m0 + i, n, count);
