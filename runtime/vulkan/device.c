@@ -118,6 +118,14 @@ static uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+/* The caller of a wait that failed takes the work for done and may destroy what it uses, so what still runs must end first.
+ * On a lost device this returns too, and soon. */
+static lm_status fail_wait(lm_vulkan_device *device, const char *call, VkResult result)
+{
+    if (device->vkDeviceWaitIdle(device->handle) == VK_ERROR_DEVICE_LOST) result = VK_ERROR_DEVICE_LOST;
+    return lm_vulkan_fail(&device->base, call, result);
+}
+
 lm_status lm_vulkan_wait_fence(lm_vulkan_device *device, VkFence fence)
 {
     /* A driver on the processor needs for its work the very core that polling would keep busy. */
@@ -126,14 +134,14 @@ lm_status lm_vulkan_wait_fence(lm_vulkan_device *device, VkFence fence)
         do {
             VkResult result = device->vkGetFenceStatus(device->handle, fence);
             if (result == VK_SUCCESS) return LM_OK;
-            if (result != VK_NOT_READY) return lm_vulkan_fail(&device->base, "vkGetFenceStatus", result);
+            if (result != VK_NOT_READY) return fail_wait(device, "vkGetFenceStatus", result);
         } while (now_ns() < end);
     }
     VkResult result;
     do {
         result = device->vkWaitForFences(device->handle, 1, &fence, VK_TRUE, UINT64_MAX);
     } while (result == VK_TIMEOUT);
-    return result == VK_SUCCESS ? LM_OK : lm_vulkan_fail(&device->base, "vkWaitForFences", result);
+    return result == VK_SUCCESS ? LM_OK : fail_wait(device, "vkWaitForFences", result);
 }
 
 /* ---- transfers -------------------------------------------------------------------------------------------------- */
@@ -216,6 +224,8 @@ static lm_status submit_slot(lm_vulkan_device *device, lm_vulkan_slot *slot, con
     }
     result = device->vkEndCommandBuffer(slot->commands);
     if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkEndCommandBuffer", result);
+    result = device->vkResetFences(device->handle, 1, &slot->fence);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkResetFences", result);
     VkSubmitInfo submit = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
         .commandBufferCount = 1,
@@ -234,8 +244,6 @@ static lm_status finish_slot(lm_vulkan_device *device, lm_vulkan_slot *slot)
     slot->pending = false;
     lm_status status = lm_vulkan_wait_fence(device, slot->fence);
     if (status != LM_OK) return status;
-    VkResult result = device->vkResetFences(device->handle, 1, &slot->fence);
-    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkResetFences", result);
     if (slot->target != NULL) memcpy(slot->target, slot->bytes, slot->size);
     return LM_OK;
 }
