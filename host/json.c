@@ -70,7 +70,10 @@ static void scanner_step(scanner *s)
         s->values++;
         break;
     case '}':
-    case ']': s->depth -= s->depth > 0; break;
+    case ']':
+        s->depth -= s->depth > 0;
+        if (s->depth <= 1) s->has_key = false;
+        break;
     case ',':
         s->values++;
         if (s->depth == 1) s->has_key = false;
@@ -98,7 +101,7 @@ static bool check_structure(const char *text, size_t size, const lm_json_limits 
     while (s.at < size) {
         if (limits->no_minus_zero && is_minus_zero(text, size, s.at)) {
             int n = print_place(&s, error, error_size);
-            snprintf(error + n, error_size - (size_t)n, "-0 at byte %zu", s.at);
+            snprintf(error + n, error_size - (size_t)n, "negative zero at byte %zu", s.at);
             return false;
         }
         scanner_step(&s);
