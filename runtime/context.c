@@ -110,11 +110,12 @@ lm_status lm_context_create(const lm_context_params *params, lm_context **out)
 void lm_context_destroy(lm_context **context)
 {
     if (context == NULL || *context == NULL) return;
+    const bool forked = (*context)->process != (long)getpid(); /* then the drivers must not be touched: they would hang */
     for (size_t i = 0; i < (*context)->driver_count; i++) {
         lm_driver *driver = (*context)->drivers[i];
         free(driver->devices);
         driver->devices = NULL;
-        driver->ops->unload(driver);
+        if (!forked) driver->ops->unload(driver);
     }
     free(*context);
     *context = NULL;
