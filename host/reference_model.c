@@ -199,9 +199,9 @@ lm_status lm_verify_model(lm_model *model, const char *folder, const int32_t *to
         status = lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_verify_model: %s holds another model", folder);
     if (status == LM_OK) status = lm_reference_model_logits(reference, length, tokens, expected);
     double largest = 0.0;
-    for (size_t i = 0; i < count && status == LM_OK; i++) {
+    for (size_t i = 0; i < count && status == LM_OK && !isnan(largest); i++) {
         const double difference = fabs((double)logits[i] - expected[i]);
-        if (!(difference <= largest)) largest = difference; /* NaN counts */
+        if (!(difference <= largest)) largest = difference; /* a NaN counts, and stays */
     }
     *error = largest;
     lm_reference_model_destroy(&reference);
