@@ -49,5 +49,5 @@ int32_t lm_sample(const lm_sampling *sampling, const float *logits, uint32_t voc
         left -= scratch[i].weight;
         if (left < 0.0) return scratch[i].token;
     }
-    return scratch[count - 1].token;
+    return best; /* rounding left a rest: the likeliest, since the last may have weight 0 */
 }
