@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "host/config.h"
 #include "host/model.h"
@@ -130,6 +131,9 @@ static lm_status normal2(initialiser *in, const char *name, uint64_t a, uint64_t
     return LM_OK;
 }
 
+/* 1 − e^−x for x > 0; of a small x, where the difference would cancel, the series. */
+static double exact_saturation(double x) { return x < 1e-5 ? x - x * x / 2.0 + x * x * x / 6.0 : 1.0 - exact_exp(-x); }
+
 /* Δ's bias: the inverse of softplus of a log-uniform step between dt_min and dt_max. */
 static lm_status delta_bias(initialiser *in, uint64_t channels)
 {
@@ -142,7 +146,7 @@ static lm_status delta_bias(initialiser *in, uint64_t channels)
     for (uint64_t i = 0; i < channels; i++) {
         double dt = exact_exp(lm_random_uniform(&random) * (high - low) + low);
         if (dt < p->dt_init_floor) dt = p->dt_init_floor;
-        data[i] = (float)(dt + exact_log(1.0 - exact_exp(-dt)));
+        data[i] = (float)(dt + exact_log(exact_saturation(dt)));
     }
     return LM_OK;
 }
@@ -257,14 +261,18 @@ lm_status lm_model_init(const char *folder, const lm_config *config, const lm_in
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", folder) >= sizeof path)
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_init: the folder's name is too long");
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return lm_fail(NULL, LM_ERROR_IO, "%s: cannot be made: %s", folder, strerror(errno));
+    const bool made = mkdir(folder, 0777) == 0;
+    if (!made && errno != EEXIST) return lm_fail(NULL, LM_ERROR_IO, "%s: cannot be made: %s", folder, strerror(errno));
     if (exists(folder, "config.json") || exists(folder, "model.safetensors"))
         return lm_fail(NULL, LM_ERROR_IO, "%s: has a config.json or model.safetensors already", folder);
     lm_tensor_set set = {0};
     status = lm_init_tensors(&complete, params, &set);
     if (status == LM_OK) status = lm_safetensors_write(path, set.tensors, set.count);
-    if (status == LM_OK) status = lm_config_write(folder, &complete);
+    if (status == LM_OK) {
+        status = lm_config_write(folder, &complete);
+        if (status != LM_OK) unlink(path); /* half a model would stand in the way of the next attempt */
+    }
+    if (status != LM_OK && made) rmdir(folder);
     lm_tensor_set_free(&set);
     return status;
 }
