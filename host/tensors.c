@@ -196,16 +196,22 @@ static lm_status find_language_model(finder *f, const lm_config *c, lm_model_ten
     return status;
 }
 
+static int compare_addresses(const void *a, const void *b)
+{
+    const lm_tensor *const *x = a, *const *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
 /* Every tensor of the set was asked for; names the first that was not. */
 static lm_status check_left_over(const finder *f)
 {
     const size_t count = lm_tensor_set_count(f->set);
     if (f->used_count == count) return LM_OK;
+    qsort(f->used, f->used_count, sizeof *f->used, compare_addresses);
     for (size_t i = 0; i < count; i++) {
         const lm_tensor *tensor = lm_tensor_set_at(f->set, i);
-        bool used = false;
-        for (size_t j = 0; j < f->used_count && !used; j++) used = f->used[j] == tensor;
-        if (!used) return fail_tensor(f, tensor->name, "does not belong to the model that config.json describes");
+        if (bsearch(&tensor, f->used, f->used_count, sizeof *f->used, compare_addresses) == NULL)
+            return fail_tensor(f, tensor->name, "does not belong to the model that config.json describes");
     }
     return LM_OK;
 }
