@@ -135,16 +135,17 @@ static lm_status run_call(lm_model *model, const call *c, lm_state *state)
 {
     model->device_seconds = 0.0;
     if (c->batch == 0 || c->length == 0) return LM_OK;
-    const uint32_t max_rows = lm_pass_max_rows(model, c->kind);
-    const uint32_t batch = c->batch < max_rows ? c->batch : max_rows;
-    const uint32_t length = c->length < max_rows / batch ? c->length : max_rows / batch;
+    uint32_t batch = c->batch, length = c->length;
     const bool fresh = state == NULL;
+    lm_pass_fit(model, c->kind, fresh, &batch, &length);
     lm_status status = LM_OK;
     if (fresh) status = get_scratch(model, batch, &state);
-    for (uint32_t b0 = 0; b0 < c->batch && status == LM_OK; b0 += batch) {
-        const uint32_t b = c->batch - b0 < batch ? c->batch - b0 : batch;
-        for (uint32_t t0 = 0; t0 < c->length && status == LM_OK; t0 += length)
-            status = run_piece(model, c, state, fresh, b0, b, t0, c->length - t0 < length ? c->length - t0 : length);
+    for (uint32_t b0 = 0, b = batch; b0 < c->batch && status == LM_OK; b0 += b) {
+        if (b > c->batch - b0) b = c->batch - b0;
+        for (uint32_t t0 = 0, t = length; t0 < c->length && status == LM_OK; t0 += t) {
+            if (t > c->length - t0) t = c->length - t0; /* so that t0 ends at length and cannot wrap round */
+            status = run_piece(model, c, state, fresh, b0, b, t0, t);
+        }
     }
     return status;
 }

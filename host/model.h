@@ -12,6 +12,8 @@
 #include "litemamba/litemamba.h"
 #include "runtime/list.h"
 
+static inline uint64_t lm_align_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+
 /* ---- tensors by name -------------------------------------------------------------------------------------------- */
 
 /* Where weights come from: an opened file, or tensors in memory (then owned: names and data are malloc'd). */
@@ -129,8 +131,12 @@ struct lm_state {
     lm_buffer **layers;            /* one buffer a block */
     lm_view *history;              /* [block·rings + ring]: (slots, ring_length, d_inner) */
     lm_view *scan;                 /* [block]: (slots, d_state, d_inner) */
-    bool internal;                 /* the model's scratch */
 };
+
+/* Slots of one state that the device's limits on bindings and allocations allow; 0 when not even one fits. */
+uint32_t lm_state_max_slots(const lm_model *model);
+/* Bytes of one slot in all blocks. */
+uint64_t lm_state_model_bytes(const lm_model *model);
 
 /* ---- passes ------------------------------------------------------------------------------------------------------- */
 
@@ -142,8 +148,9 @@ typedef struct lm_pass_key {
     bool fresh;                    /* clear the state's first `batch` slots before */
 } lm_pass_key;
 
-/* Rows (tokens) that one pass of this kind may have. */
-uint32_t lm_pass_max_rows(const lm_model *model, lm_output kind);
+/* Cuts a call: lowers *batch and *length, both above 0, to what one pass may have. A pass takes as many tokens of a sequence as
+ * it can before it takes more sequences. `fresh`: of a call without a state. */
+void lm_pass_fit(const lm_model *model, lm_output kind, bool fresh, uint32_t *batch, uint32_t *length);
 
 /* The recorded pass for this key, from the cache or new. */
 lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **pass);

@@ -22,37 +22,76 @@ struct lm_pass {
     uint64_t row_elements; /* 4-byte elements of the result: a row, or a sequence for LAST and ARGMAX */
 };
 
-enum { SMALL_BYTES = 256 << 10 }; /* inputs and outputs up to this go through host-visible memory */
+enum {
+    SMALL_BYTES = 256 << 10, /* inputs and outputs up to this go through host-visible memory */
+    MAX_ROWS = 65535,        /* of one pass */
+    ARRAYS = 16,             /* at least the parts of a workspace, each of which is aligned */
+};
 
 /* Work that one submission may hold on a GPU: drivers kill those over about 2 s, on slow devices too. */
 static const double submit_flops = 2.5e11;
 
 static bool per_row(lm_output kind) { return kind == LM_OUTPUT_ALL || kind == LM_OUTPUT_LOSS; }
 
-uint32_t lm_pass_max_rows(const lm_model *model, lm_output kind)
+/* Bytes that one row (token) takes of the workspace, logits apart. */
+static uint64_t row_bytes(const lm_model *model)
+{
+    const lm_config *config = &model->config;
+    const uint64_t di = model->d_inner, wide = config->variant == LM_VARIANT_DPWC ? di * config->branches : 0;
+    /* a row's share of a chunked scan's summaries is at most d_state/32 of a row of channels, and 1/32 for their totals */
+    const uint64_t summary = di * (config->d_state + 1) / 32 + 1;
+    return (2 * (uint64_t)config->d_model + 7 * di + wide + config->dt_rank + 2 * config->d_state + summary) * sizeof(float);
+}
+
+/* Rows of which every array fits one binding. */
+static uint64_t binding_rows(const lm_model *model, uint64_t logits)
+{
+    const lm_config *config = &model->config;
+    const uint64_t di = model->d_inner, wide = config->variant == LM_VARIANT_DPWC ? di * config->branches : 0;
+    const uint64_t widths[] = {
+        2 * di, config->d_model, config->dt_rank + 2 * config->d_state, wide, di * config->d_state / 32 + 1, logits,
+    };
+    uint64_t widest = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) widest = widths[i] > widest ? widths[i] : widest;
+    return model->device->info.max_binding_bytes / (widest * sizeof(float));
+}
+
+/* Rows that one submission may have. */
+static uint64_t submission_rows(const lm_model *model, uint64_t logits)
 {
     const lm_config *config = &model->config;
     const lm_device_info *info = &model->device->info;
-    const uint64_t di = model->d_inner, dm = config->d_model, bcdt = config->dt_rank + 2 * config->d_state;
-    const uint64_t wide = config->variant == LM_VARIANT_DPWC ? di * config->branches : 0;
-    const uint64_t logits = config->layers > 0 && per_row(kind) ? config->vocab_size : 0;
-    const uint64_t widths[] = {2 * di, dm, bcdt, wide, logits};
-    uint64_t widest = 0;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) widest = widths[i] > widest ? widths[i] : widest;
-    /* a row's share of a chunked scan's summary is at most d_state/32 of a row of channels */
-    const uint64_t row_bytes =
-        (2 * dm + 2 * di + 5 * di + wide + bcdt + di * (config->d_state + 31) / 32 + logits) * sizeof(float);
-    uint64_t rows = model->workspace_limit / row_bytes;
-    const uint64_t binding_rows = info->max_binding_bytes / (widest * sizeof(float));
-    if (binding_rows < rows) rows = binding_rows;
-    if (rows > 65535) rows = 65535;
-    if (info->type != LM_DEVICE_CPU && info->type != LM_DEVICE_REFERENCE) {
-        const double weights = (double)(3 * di * dm + di * bcdt + di * config->dt_rank + wide * di);
-        const double flops = 2.0 * (weights * model->block_count + (double)logits * (double)dm);
-        const double limit = submit_flops / flops < 64.0 ? 64.0 : submit_flops / flops;
-        if ((double)rows > limit) rows = (uint64_t)limit;
+    if (info->type == LM_DEVICE_CPU || info->type == LM_DEVICE_REFERENCE) return MAX_ROWS;
+    const double di = model->d_inner, dm = config->d_model, branches = config->branches;
+    const double wide = config->variant == LM_VARIANT_DPWC ? di * branches : 0.0;
+    const double products = 3.0 * di * dm + 2.0 * di * (config->dt_rank + config->d_state) + wide * di;
+    const double others = di * (branches * config->d_conv + 4.0 * config->d_state);
+    const double rows = submit_flops / (2.0 * ((products + others) * model->block_count + (double)logits * dm));
+    return rows < 64.0 ? 64 : rows < MAX_ROWS ? (uint64_t)rows : MAX_ROWS;
+}
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+void lm_pass_fit(const lm_model *model, lm_output kind, bool fresh, uint32_t *batch, uint32_t *length)
+{
+    const lm_device_info *info = &model->device->info;
+    const uint64_t vocab = model->config.layers > 0 && kind != LM_OUTPUT_NONE ? model->config.vocab_size : 0;
+    const uint64_t a_row = per_row(kind) ? vocab : 0, a_sequence = (vocab - a_row) * sizeof(float);
+    uint64_t room = least(model->workspace_limit, info->max_allocation_bytes), sequences = *batch;
+    const uint64_t padding = ARRAYS * (uint64_t)(info->binding_alignment + 64);
+    room = room > padding ? room - padding : 1;
+    if (fresh) { /* the scratch state may take as much again */
+        sequences = least(sequences, lm_state_max_slots(model));
+        sequences = least(sequences, room / lm_state_model_bytes(model));
     }
-    return rows == 0 ? 1 : (uint32_t)rows;
+    if (a_sequence > 0) sequences = least(sequences, least(room / 2, info->max_binding_bytes) / a_sequence);
+    if (sequences == 0) sequences = 1;
+    const uint64_t logits = least(sequences * a_sequence, room);
+    uint64_t rows = (room - logits) / (row_bytes(model) + a_row * sizeof(float));
+    rows = least(least(rows, binding_rows(model, a_row)), least(submission_rows(model, a_row), MAX_ROWS));
+    if (rows == 0) rows = 1;
+    *length = (uint32_t)least(*length, rows);
+    *batch = (uint32_t)least(sequences, rows / *length);
 }
 
 /* ---- recording ---------------------------------------------------------------------------------------------------------- */

@@ -9,20 +9,57 @@
 #include "host/model.h"
 #include "runtime/backend.h"
 
-static uint64_t align_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+/* Bytes of one slot of ring r. */
+static uint64_t ring_bytes(const lm_model *model, uint32_t r)
+{
+    return (uint64_t)model->ring_length[r] * model->d_inner * sizeof(float);
+}
+
+/* Bytes of one slot of a block's scan state. */
+static uint64_t scan_bytes(const lm_model *model) { return (uint64_t)model->config.d_state * model->d_inner * sizeof(float); }
+
+static uint64_t block_bytes(const lm_model *model)
+{
+    uint64_t bytes = scan_bytes(model);
+    for (uint32_t r = 0; r < model->rings; r++) bytes += ring_bytes(model, r);
+    return bytes;
+}
+
+uint32_t lm_state_max_slots(const lm_model *model)
+{
+    const lm_device_info *info = &model->device->info;
+    uint64_t widest = scan_bytes(model);
+    for (uint32_t r = 0; r < model->rings; r++) widest = ring_bytes(model, r) > widest ? ring_bytes(model, r) : widest;
+    const uint64_t padding = (uint64_t)model->rings * info->binding_alignment;
+    const uint64_t room = info->max_allocation_bytes > padding ? info->max_allocation_bytes - padding : 0;
+    const uint64_t bound = info->max_binding_bytes / widest, allocated = room / block_bytes(model);
+    return (uint32_t)(bound < allocated ? bound : allocated); /* a binding has less than 2^30 elements */
+}
+
+uint64_t lm_state_model_bytes(const lm_model *model) { return block_bytes(model) * model->block_count; }
+
+static lm_status check_slots(const lm_model *model, uint32_t slots)
+{
+    const uint32_t most = lm_state_max_slots(model);
+    if (slots <= most) return LM_OK;
+    return lm_fail(model->device->context, LM_ERROR_OUT_OF_DEVICE_MEMORY,
+                   "lm_state_create: slots of %llu bytes a block: %u are over the limits of %s, which allow %u%s",
+                   (unsigned long long)block_bytes(model), slots, model->device->info.id, most,
+                   most > 0 ? "; make several states" : "");
+}
 
 /* Allocates one block's buffer and lays its rings and scan state out in it. */
 static lm_status create_layer(lm_state *state, uint32_t block)
 {
     lm_model *model = state->model;
-    const uint64_t alignment = model->device->info.binding_alignment, entry = (uint64_t)model->d_inner * sizeof(float);
+    const uint64_t alignment = model->device->info.binding_alignment;
     uint64_t offset = 0;
     lm_view *history = state->history + (size_t)block * model->rings;
     for (uint32_t r = 0; r < model->rings; r++) {
-        history[r] = (lm_view){NULL, offset, state->slots * model->ring_length[r] * entry};
-        offset = align_up(offset + history[r].size, alignment);
+        history[r] = (lm_view){NULL, offset, state->slots * ring_bytes(model, r)};
+        offset = lm_align_up(offset + history[r].size, alignment);
     }
-    state->scan[block] = (lm_view){NULL, offset, state->slots * model->config.d_state * entry};
+    state->scan[block] = (lm_view){NULL, offset, state->slots * scan_bytes(model)};
     offset += state->scan[block].size;
     lm_status status = lm_buffer_create(model->device, &(lm_buffer_params){.size = offset}, &state->layers[block]);
     for (uint32_t r = 0; r < model->rings; r++) history[r].buffer = state->layers[block];
@@ -35,6 +72,8 @@ lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **out)
     if (model == NULL || out == NULL || slots == 0)
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_state_create: requires a model and at least 1 slot");
     *out = NULL;
+    lm_status status = check_slots(model, slots);
+    if (status != LM_OK) return status;
     lm_state *state = calloc(1, sizeof *state);
     if (state == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "lm_state_create: out of memory");
     state->model = model;
@@ -44,7 +83,6 @@ lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **out)
     state->history = calloc((size_t)model->block_count * model->rings, sizeof *state->history);
     state->scan = calloc(model->block_count, sizeof *state->scan);
     model->state_count++;
-    lm_status status = LM_OK;
     if (state->positions == NULL || state->layers == NULL || state->history == NULL || state->scan == NULL)
         status = lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "lm_state_create: out of memory");
     for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) status = create_layer(state, i);
@@ -91,11 +129,7 @@ lm_status lm_state_reset(lm_state *state)
 
 uint64_t lm_state_slot_bytes(const lm_state *state)
 {
-    if (state == NULL) return 0;
-    const lm_model *model = state->model;
-    uint64_t entries = model->config.d_state;
-    for (uint32_t r = 0; r < model->rings; r++) entries += model->ring_length[r];
-    return entries * model->d_inner * sizeof(float) * model->block_count;
+    return state != NULL ? lm_state_model_bytes(state->model) : 0;
 }
 
 uint64_t lm_state_position(const lm_state *state, uint32_t slot)

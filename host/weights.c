@@ -22,10 +22,8 @@ typedef struct uploader {
     lm_model *model;
     pending *items;
     size_t count, capacity;
-    uint64_t bytes; /* of all items, each aligned */
+    uint64_t bytes; /* of all items, each but the last padded to the alignment */
 } uploader;
-
-static uint64_t align_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 static lm_status out_of_memory(void) { return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "weights: out of memory"); }
 
@@ -65,15 +63,33 @@ static lm_status flush(uploader *up)
     for (size_t i = 0; i < up->count && status == LM_OK; i++) {
         status = lm_buffer_upload(buffer, offset, up->items[i].data, up->items[i].size);
         *up->items[i].view = (lm_view){buffer, offset, up->items[i].size};
-        offset += align_up(up->items[i].size, alignment);
+        offset = lm_align_up(offset + up->items[i].size, alignment);
     }
     drop_items(up);
     return status;
 }
 
+/* Makes room in the buffer being gathered for `size` more bytes. */
+static lm_status reserve(uploader *up, uint64_t size)
+{
+    const lm_device_info *info = &up->model->device->info;
+    if (size > info->max_binding_bytes)
+        return lm_fail(up->model->device->context, LM_ERROR_OUT_OF_DEVICE_MEMORY,
+                       "weights: an array of %llu bytes is over %s's limit of %llu for one binding", (unsigned long long)size,
+                       info->id, (unsigned long long)info->max_binding_bytes);
+    const uint64_t start = lm_align_up(up->bytes, info->binding_alignment);
+    if (size > info->max_allocation_bytes || start > info->max_allocation_bytes - size) return flush(up);
+    return LM_OK;
+}
+
 /* Takes `data` (malloc'd, also on failure) and sets *view once it is on the device. */
 static lm_status add(uploader *up, void *data, uint64_t size, lm_view *view)
 {
+    lm_status status = reserve(up, size);
+    if (status != LM_OK) {
+        free(data);
+        return status;
+    }
     if (up->count == up->capacity) {
         size_t capacity = up->capacity == 0 ? 64 : 2 * up->capacity;
         pending *grown = realloc(up->items, capacity * sizeof *grown);
@@ -85,7 +101,7 @@ static lm_status add(uploader *up, void *data, uint64_t size, lm_view *view)
         up->capacity = capacity;
     }
     up->items[up->count++] = (pending){data, size, view};
-    up->bytes += align_up(size, up->model->device->info.binding_alignment);
+    up->bytes = lm_align_up(up->bytes, up->model->device->info.binding_alignment) + size;
     return up->bytes >= BATCH_BYTES ? flush(up) : LM_OK;
 }
 
