@@ -92,7 +92,8 @@ static bool fill_limits(const lm_opencl_api *cl, cl_device_id id, lm_device_info
     get_uint(cl, id, CL_DEVICE_VENDOR_ID, &vendor);
 
     info->memory_bytes = global;
-    info->max_allocation_bytes = allocation < SIZE_MAX ? allocation : SIZE_MAX;
+    /* Kernels take where a binding starts as a 32-bit count of floats. */
+    info->max_allocation_bytes = allocation < (UINT64_C(1) << 34) ? allocation : UINT64_C(1) << 34;
     info->max_binding_bytes = allocation < UINT32_MAX - 3u ? allocation & ~UINT64_C(3) : UINT32_MAX - 3u;
     info->binding_alignment = align_bits / 8 > 16 ? align_bits / 8 : 16;
     info->max_workgroup_size = clamp_u32(group);
@@ -140,7 +141,9 @@ static bool fill_info(const lm_opencl_api *cl, cl_platform_id platform, cl_devic
     info->capabilities = LM_CAP_TIMESTAMPS | LM_CAP_FLOAT16_STORAGE;
     if (shares_memory(cl, id, info->type, major)) info->capabilities |= LM_CAP_UNIFIED_MEMORY;
     if (info->shared_bytes >= 32768) info->capabilities |= LM_CAP_LARGE_SHARED;
-    if (info->type == LM_DEVICE_CPU) {
+    /* Mesa's llvmpipe makes vectors of neighbouring work-items itself, and ends every loop, without a word, once a
+     * work-item has gone round 65535 times in all: it is better off with many small work-items. */
+    if (info->type == LM_DEVICE_CPU && strstr(info->name, "llvmpipe") == NULL) {
         info->capabilities |= LM_CAP_WIDE_LANES;
         info->lanes = 16;
     }

@@ -21,20 +21,17 @@ typedef struct opencl_command {
     cl_uint word; /* fill */
 } opencl_command;
 
-/* Part of a buffer as a memory object. */
-typedef struct opencl_region {
-    const lm_opencl_buffer *buffer;
-    cl_buffer_region range;
-    cl_mem memory;
-} opencl_region;
+/* Argument 1 of every kernel: where each binding starts in its buffer, in elements (kernels/opencl/common.h). Views are not made
+ * into sub-buffers: releasing those of a buffer that several lists use crashes NVIDIA's driver (580.159). */
+typedef struct opencl_offsets {
+    cl_uint first[LM_MAX_BINDINGS];
+} opencl_offsets;
 
 typedef struct opencl_list {
     lm_list base;
     bool timed;
     opencl_command *commands;
     size_t count, capacity;
-    opencl_region *regions; /* made once each, the list's */
-    size_t region_count, region_capacity;
     cl_event first, last; /* of the latest run; first only when timed, and the same as last for one command */
     double time_ns;
 } opencl_list;
@@ -75,9 +72,7 @@ void lm_opencl_list_destroy(lm_list *base)
     release_events(cl, list);
     for (size_t i = 0; i < list->count; i++)
         if (list->commands[i].kernel != NULL) cl->clReleaseKernel(list->commands[i].kernel);
-    for (size_t i = 0; i < list->region_count; i++) cl->clReleaseMemObject(list->regions[i].memory);
     free(list->commands);
-    free(list->regions);
     free(list);
 }
 
@@ -107,36 +102,6 @@ static lm_status append(lm_list *base, const opencl_command *command)
     return status;
 }
 
-/* The view as a memory object: the buffer's own, or a sub-buffer kept by the list. */
-static lm_status bind_view(lm_list *base, const lm_view *view, cl_mem *memory)
-{
-    opencl_list *list = (opencl_list *)base;
-    lm_opencl_device *device = device_of(base);
-    const lm_opencl_buffer *buffer = (const lm_opencl_buffer *)view->buffer;
-    if (view->offset == 0 && view->size == buffer->size) {
-        *memory = buffer->memory;
-        return LM_OK;
-    }
-    const cl_buffer_region range = {.origin = (size_t)view->offset, .size = (size_t)view->size};
-    /* Backwards: neighbouring commands share views. */
-    for (size_t i = list->region_count; i-- > 0;) {
-        const opencl_region *region = &list->regions[i];
-        if (region->buffer == buffer && region->range.origin == range.origin && region->range.size == range.size) {
-            *memory = region->memory;
-            return LM_OK;
-        }
-    }
-    void *regions = list->regions;
-    lm_status status = reserve(base, &regions, list->region_count, &list->region_capacity, sizeof *list->regions);
-    list->regions = regions;
-    if (status != LM_OK) return status;
-    cl_int code = CL_SUCCESS;
-    *memory = device->cl->clCreateSubBuffer(buffer->memory, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &range, &code);
-    if (code != CL_SUCCESS) return lm_opencl_fail(device, "clCreateSubBuffer", code);
-    list->regions[list->region_count++] = (opencl_region){buffer, range, *memory};
-    return LM_OK;
-}
-
 lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                   const uint32_t groups[3])
 {
@@ -148,12 +113,14 @@ lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const vo
 
     lm_status status = lm_opencl_pipeline_kernel(device, (lm_opencl_pipeline *)pipeline, kernel, &command.kernel);
     if (status != LM_OK) return status;
+    opencl_offsets offsets = {{0}};
     cl_int code = cl->clSetKernelArg(command.kernel, 0, kernel->params_size, params);
-    for (size_t i = 0; i < kernel->binding_count && status == LM_OK && code == CL_SUCCESS; i++) {
-        cl_mem memory = NULL;
-        status = bind_view(base, &views[i], &memory);
-        if (status == LM_OK) code = cl->clSetKernelArg(command.kernel, (cl_uint)i + 1, sizeof(cl_mem), &memory);
+    for (size_t i = 0; i < kernel->binding_count && code == CL_SUCCESS; i++) {
+        const cl_mem memory = ((const lm_opencl_buffer *)views[i].buffer)->memory;
+        offsets.first[i] = (cl_uint)(views[i].offset / 4); /* max_allocation_bytes is at most 2^34 */
+        code = cl->clSetKernelArg(command.kernel, (cl_uint)i + 2, sizeof(cl_mem), &memory);
     }
+    if (code == CL_SUCCESS) code = cl->clSetKernelArg(command.kernel, 1, sizeof offsets, &offsets);
     if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clSetKernelArg", code);
     if (status == LM_OK) status = append(base, &command);
     if (status != LM_OK) cl->clReleaseKernel(command.kernel);

@@ -34,7 +34,6 @@
     F(clCreateContext) \
     F(clCreateKernel) \
     F(clCreateProgramWithSource) \
-    F(clCreateSubBuffer) \
     F(clEnqueueCopyBuffer) \
     F(clEnqueueFillBuffer) \
     F(clEnqueueMarkerWithWaitList) \
