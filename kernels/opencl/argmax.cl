@@ -12,8 +12,9 @@
 static inline bool beats(float x, int c, float best, int index) { return x > best || (x == best && c < index); }
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_argmax(const lm_argmax_params p, __global const float *x, __global int *index)
+__kernel void lm_argmax(const lm_argmax_params p, const lm_offsets at, __global const float *x, __global int *index)
 {
+    x += at.first[0], index += at.first[1];
 #if WG_X > 1
     __local float values[WG_X];
     __local int columns[WG_X];

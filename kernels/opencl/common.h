@@ -17,6 +17,11 @@ typedef int intv;
 #error "LANES is 1 or 16"
 #endif
 
+/* Where each binding starts in its buffer, in elements. Sub-buffers would say the same, but drivers crash over them. */
+typedef struct lm_offsets {
+    uint first[12];
+} lm_offsets;
+
 /* a·b + c, fused where that is an instruction. */
 #ifdef FP_FAST_FMAF
 #define LM_MAD(a, b, c) fma(a, b, c)

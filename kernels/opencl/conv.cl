@@ -17,10 +17,12 @@
 #endif
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_conv(const lm_conv_params p, __global const float *x, __global const float *weight,
+__kernel void lm_conv(const lm_conv_params p, const lm_offsets at, __global const float *x, __global const float *weight,
                       __global const float *bias, __global const float *gates, __global const int *dilations,
                       __global const float *history, __global const int *rows, __global float *out)
 {
+    x += at.first[0], weight += at.first[1], bias += at.first[2], gates += at.first[3], dilations += at.first[4],
+    history += at.first[5], rows += at.first[6], out += at.first[7];
     for (int b = (int)get_group_id(2); b < p.batch; b += (int)get_num_groups(2)) {
         __global const int *row = rows + b * p.rows_stride;
         const int start = row[LM_ROW_START], length = row[LM_ROW_LENGTH], head = row[LM_ROW_HEADS + p.ring];

@@ -6,9 +6,10 @@
 #include "kernels/opencl/common.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_conv_state(const lm_conv_params p, __global const float *x, __global const int *rows,
+__kernel void lm_conv_state(const lm_conv_params p, const lm_offsets at, __global const float *x, __global const int *rows,
                             __global float *history)
 {
+    x += at.first[0], rows += at.first[1], history += at.first[2];
     for (int b = (int)get_group_id(2); b < p.batch; b += (int)get_num_groups(2)) {
         __global const int *row = rows + b * p.rows_stride;
         const int start = row[LM_ROW_START], length = row[LM_ROW_LENGTH], head = row[LM_ROW_HEADS + p.ring];

@@ -8,9 +8,10 @@
 #include "kernels/opencl/tree.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_cross_entropy(const lm_cross_entropy_params p, __global const float *x, __global const int *target,
-                               __global float *loss)
+__kernel void lm_cross_entropy(const lm_cross_entropy_params p, const lm_offsets at, __global const float *x,
+                               __global const int *target, __global float *loss)
 {
+    x += at.first[0], target += at.first[1], loss += at.first[2];
     __local float part[WG_X];
     const int lane = (int)get_local_id(0), whole = p.cols - p.cols % LANES;
     for (int r = (int)get_group_id(0); r < p.rows; r += (int)get_num_groups(0)) {

@@ -6,8 +6,10 @@
 #include "kernels/opencl/common.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_embed(const lm_embed_params p, __global const int *tokens, __global const float *table, __global float *y)
+__kernel void lm_embed(const lm_embed_params p, const lm_offsets at, __global const int *tokens, __global const float *table,
+                       __global float *y)
 {
+    tokens += at.first[0], table += at.first[1], y += at.first[2];
     for (int r = (int)get_group_id(1); r < p.rows; r += (int)get_num_groups(1)) {
         const int token = tokens[r];
         if (token < p.first || token - p.first >= p.count) continue;

@@ -42,9 +42,10 @@ static inline float fetch_b(const lm_gemm_params p, __global const float *b, int
 #endif
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_gemm(const lm_gemm_params p, __global const float *a, __global const float *b, __global const float *bias,
-                      __global const float *residual, __global float *c)
+__kernel void lm_gemm(const lm_gemm_params p, const lm_offsets at, __global const float *a, __global const float *b,
+                      __global const float *bias, __global const float *residual, __global float *c)
 {
+    a += at.first[0], b += at.first[1], bias += at.first[2], residual += at.first[3], c += at.first[4];
 #if LANES != 1
     for (int m0 = (int)get_group_id(1) * TILE_M; m0 < p.rows; m0 += (int)get_num_groups(1) * TILE_M)
         for (int n0 = (int)get_group_id(0) * TILE_N; n0 < p.cols; n0 += (int)get_num_groups(0) * TILE_N)

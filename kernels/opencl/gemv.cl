@@ -18,9 +18,10 @@ static inline int row_start(const lm_gemm_params p, int m) { return p.a_offset +
 #endif
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_gemv(const lm_gemm_params p, __global const float *a, __global const float *b, __global const float *bias,
-                      __global const float *residual, __global float *c)
+__kernel void lm_gemv(const lm_gemm_params p, const lm_offsets at, __global const float *a, __global const float *b,
+                      __global const float *bias, __global const float *residual, __global float *c)
 {
+    a += at.first[0], b += at.first[1], bias += at.first[2], residual += at.first[3], c += at.first[4];
     const int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
 #if B_TRANS && WG_X > 1
     __local float part[ROWS][WG_Y][WG_X];

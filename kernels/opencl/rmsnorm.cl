@@ -7,8 +7,10 @@
 #include "kernels/opencl/tree.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_rmsnorm(const lm_rmsnorm_params p, __global const float *x, __global const float *weight, __global float *y)
+__kernel void lm_rmsnorm(const lm_rmsnorm_params p, const lm_offsets at, __global const float *x,
+                         __global const float *weight, __global float *y)
 {
+    x += at.first[0], weight += at.first[1], y += at.first[2];
     __local float part[WG_X];
     const int lane = (int)get_local_id(0);
     for (int r = (int)get_group_id(0); r < p.rows; r += (int)get_num_groups(0)) {

@@ -11,10 +11,12 @@
 #include "kernels/opencl/scan_tokens.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_scan(const lm_scan_params p, __global const float *u, __global const float *delta, __global const float *a,
-                      __global const float *bc, __global const float *d, __global const float *z, __global const int *rows,
-                      __global float *state, __global float *y)
+__kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global const float *u, __global const float *delta,
+                      __global const float *a, __global const float *bc, __global const float *d, __global const float *z,
+                      __global const int *rows, __global float *state, __global float *y)
 {
+    u += at.first[0], delta += at.first[1], a += at.first[2], bc += at.first[3], d += at.first[4], z += at.first[5],
+    rows += at.first[6], state += at.first[7], y += at.first[8];
 #if STAGED
     __local float staged_b[TOKENS * STATES], staged_c[TOKENS * STATES];
 #endif

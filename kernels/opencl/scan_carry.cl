@@ -8,9 +8,11 @@
 #include "kernels/opencl/common.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_scan_carry(const lm_scan_params p, __global const float *a, __global const float *total,
-                            __global const int *rows, __global float *summary, __global float *state)
+__kernel void lm_scan_carry(const lm_scan_params p, const lm_offsets at, __global const float *a,
+                            __global const float *total, __global const int *rows, __global float *summary,
+                            __global float *state)
 {
+    a += at.first[0], total += at.first[1], rows += at.first[2], summary += at.first[3], state += at.first[4];
     for (int b = (int)get_group_id(2); b < p.batch; b += (int)get_num_groups(2))
     for (int n = (int)get_group_id(1); n < p.d_state; n += (int)get_num_groups(1))
     for (int c = (int)get_global_id(0) * LANES; c < p.channels; c += (int)get_global_size(0) * LANES) {

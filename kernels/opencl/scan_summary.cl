@@ -6,10 +6,12 @@
 #include "kernels/opencl/scan_tokens.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_scan_summary(const lm_scan_params p, __global const float *u, __global const float *delta,
-                              __global const float *a, __global const float *bc, __global const int *rows,
-                              __global float *summary, __global float *total)
+__kernel void lm_scan_summary(const lm_scan_params p, const lm_offsets at, __global const float *u,
+                              __global const float *delta, __global const float *a, __global const float *bc,
+                              __global const int *rows, __global float *summary, __global float *total)
 {
+    u += at.first[0], delta += at.first[1], a += at.first[2], bc += at.first[3], rows += at.first[4],
+    summary += at.first[5], total += at.first[6];
 #if STAGED
     __local float staged_b[TOKENS * STATES];
 #endif
