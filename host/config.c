@@ -86,7 +86,7 @@ static bool complete(lm_config *config, char *error)
     /* Compared as a double, before the cast: what does not fit must not be cast, and NaN fails both. */
     double d_inner = config->expand * config->d_model;
     if (!(d_inner >= 1 && d_inner < (double)MAX_D_INNER + 1)) {
-        snprintf(error, ERROR_SIZE, "expand is %g, which makes d_inner %g, not 1 to %d", config->expand, d_inner,
+        snprintf(error, ERROR_SIZE, "expand is %.10g, which makes d_inner %.10g, not 1 to %d", config->expand, d_inner,
                  MAX_D_INNER);
         return false;
     }
@@ -137,7 +137,7 @@ static bool read_number(const json_t *root, const char *key, double most, double
     }
     double number = json_number_value(value);
     if (!(number > 0 && number <= most)) {
-        snprintf(error, ERROR_SIZE, "\"%s\" is %g, not above 0 and up to %g", key, number, most);
+        snprintf(error, ERROR_SIZE, "\"%s\" is %.10g, not above 0 and up to %.10g", key, number, most);
         return false;
     }
     *out = number;
