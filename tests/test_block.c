@@ -9,70 +9,17 @@
 #include "host/config.h"
 #include "host/model.h"
 #include "host/reference_model.h"
-#include "support/support.h"
+#include "tests/support/goldens.h"
+#include "tests/support/support.h"
 
 TestSuite(block, .timeout = 600);
 
 /* ---- goldens -------------------------------------------------------------------------------------------------------------- */
 
-typedef struct golden {
-    char name[96];
-    double tolerance; /* of y64, relative to max|y64| */
-    char *folder;
-    lm_tensor_set io;
-} golden;
-
-/* float32 rounding of every product, sum and exponential: some 16 units in the last place of the largest value. */
+/* Of fresh blocks, as of goldens: float32 rounding, some 16 units in the last place of the largest value. */
 static const double float64_tolerance = 2e-6;
 /* lite-mamba computes in float32 too, in another order. */
 static const double lite_mamba_tolerance = 1e-5;
-
-static bool next_golden(FILE *index, golden *g)
-{
-    char line[256];
-    while (fgets(line, sizeof line, index) != NULL) {
-        g->tolerance = float64_tolerance;
-        if (line[0] == '#' || sscanf(line, "%95s %lf", g->name, &g->tolerance) < 1) continue;
-        return true;
-    }
-    return false;
-}
-
-static FILE *open_index(const char *name)
-{
-    char *path = lm_test_join(lm_test_data_dir(), name);
-    FILE *index = fopen(path, "r");
-    cr_assert_not_null(index, "%s", path);
-    free(path);
-    return index;
-}
-
-static void open_golden(golden *g)
-{
-    char *goldens = lm_test_join(lm_test_data_dir(), "goldens"), *io = NULL;
-    g->folder = lm_test_join(goldens, g->name);
-    io = lm_test_join(g->folder, "io.safetensors");
-    memset(&g->io, 0, sizeof g->io);
-    cr_assert_eq(lm_safetensors_open(io, &g->io.file), LM_OK, "%s", lm_last_error());
-    free(goldens);
-    free(io);
-}
-
-static void close_golden(golden *g)
-{
-    lm_tensor_set_free(&g->io);
-    free(g->folder);
-}
-
-/* The tensor's values (malloc), or NULL when the golden has none of that name. */
-static float *golden_values(const golden *g, const char *name, const lm_tensor **tensor)
-{
-    *tensor = lm_tensor_set_find(&g->io, name);
-    if (*tensor == NULL) return NULL;
-    float *values = malloc((size_t)(*tensor)->count * sizeof *values + 1);
-    cr_assert_eq(lm_tensor_read(*tensor, values), LM_OK, "%s", lm_last_error());
-    return values;
-}
 
 static void expect_close(const char *name, const char *what, const float *got, const float *expected, size_t count,
                          double tolerance)
@@ -82,7 +29,7 @@ static void expect_close(const char *name, const char *what, const float *got, c
 }
 
 /* A slot's past in lite-mamba's layout, against the golden's. */
-static void expect_state(const golden *g, lm_model *model, lm_state *state, uint32_t batch)
+static void expect_state(const lm_test_golden *g, lm_model *model, lm_state *state, uint32_t batch)
 {
     const lm_config *config = &model->config;
     const size_t di = model->d_inner;
@@ -90,7 +37,7 @@ static void expect_state(const golden *g, lm_model *model, lm_state *state, uint
         char name[32];
         snprintf(name, sizeof name, "conv_state.%u", k);
         const lm_tensor *tensor;
-        float *expected = golden_values(g, name, &tensor);
+        float *expected = lm_test_golden_values(g, name, &tensor);
         if (expected == NULL) return;
         const uint32_t ring = model->rings > 1 ? k : 0, length = model->ring_length[ring], kept = (uint32_t)tensor->shape[2];
         const lm_view view = state->history[ring];
@@ -108,7 +55,7 @@ static void expect_state(const golden *g, lm_model *model, lm_state *state, uint
         free(got);
     }
     const lm_tensor *tensor;
-    float *expected = golden_values(g, "ssm_state", &tensor);
+    float *expected = lm_test_golden_values(g, "ssm_state", &tensor);
     cr_assert_not_null(expected, "%s: no ssm_state", g->name);
     const lm_view view = state->scan[0];
     const size_t n_states = config->d_state;
@@ -137,13 +84,13 @@ static void run_steps(lm_model *model, lm_state *state, uint32_t batch, uint32_t
     free(out);
 }
 
-static void check_golden(lm_device *device, golden *g)
+static void check_golden(lm_device *device, const lm_test_golden *g)
 {
-    open_golden(g);
     lm_model *model = NULL;
     cr_assert_eq(lm_model_load(device, g->folder, NULL, &model), LM_OK, "%s", lm_last_error());
     const lm_tensor *tensor, *other;
-    float *x = golden_values(g, "x", &tensor), *y32 = golden_values(g, "y", &other), *y64 = golden_values(g, "y64", &other);
+    float *x = lm_test_golden_values(g, "x", &tensor), *y32 = lm_test_golden_values(g, "y", &other),
+          *y64 = lm_test_golden_values(g, "y64", &other);
     cr_assert(x != NULL && y32 != NULL && y64 != NULL, "%s: io.safetensors is incomplete", g->name);
     const uint32_t batch = (uint32_t)tensor->shape[0], length = (uint32_t)tensor->shape[1];
     const size_t count = (size_t)tensor->count;
@@ -159,7 +106,7 @@ static void check_golden(lm_device *device, golden *g)
         run_steps(model, state, batch, length, x, steps);
         expect_close(g->name, "steps against forward", steps, y, count, 1e-6);
         cr_expect_eq(lm_state_position(state, 0), length);
-        float *y_steps = golden_values(g, "y_steps", &other);
+        float *y_steps = lm_test_golden_values(g, "y_steps", &other);
         if (y_steps != NULL) {
             expect_close(g->name, "steps, lite-mamba's", steps, y_steps, count, lite_mamba_tolerance);
             expect_state(g, model, state, batch);
@@ -188,28 +135,19 @@ static void check_golden(lm_device *device, golden *g)
     free(y);
     free(steps);
     lm_model_destroy(&model);
-    close_golden(g);
 }
 
-static struct criterion_test_params all_backends(void)
-{
-    static lm_test_target targets[] = {
-        {"cpu", 0}, {"opencl", 0}, {"vulkan", 0}, {"opencl", LM_CAP_WIDE_LANES},
-    };
-    return cr_make_param_array(lm_test_target, targets, sizeof targets / sizeof *targets);
-}
-
-ParameterizedTestParameters(block, goldens) { return all_backends(); }
+ParameterizedTestParameters(block, goldens) { return lm_test_targets(); }
 
 ParameterizedTest(lm_test_target *target, block, goldens)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    FILE *index = open_index("goldens/index.txt");
-    golden g;
+    FILE *index = lm_test_goldens_open("index.txt");
+    lm_test_golden g;
     size_t checked = 0;
-    while (next_golden(index, &g)) {
-        if (!lm_test_wants_row(g.name)) continue;
+    while (lm_test_golden_next(index, &g)) {
         check_golden(device, &g);
+        lm_test_golden_close(&g);
         checked++;
     }
     fclose(index);
@@ -220,14 +158,13 @@ ParameterizedTest(lm_test_target *target, block, goldens)
 /* The float64 reference itself, against what lite-mamba computes in float64 (kept as float32). */
 Test(block, reference_goldens)
 {
-    FILE *index = open_index("goldens/index.txt");
-    golden g;
-    while (next_golden(index, &g)) {
-        open_golden(&g);
+    FILE *index = lm_test_goldens_open("index.txt");
+    lm_test_golden g;
+    while (lm_test_golden_next(index, &g)) {
         lm_reference_model *model = NULL;
         cr_assert_eq(lm_reference_model_load(g.folder, &model), LM_OK, "%s", lm_last_error());
         const lm_tensor *tensor, *other;
-        float *x = golden_values(&g, "x", &tensor), *y64 = golden_values(&g, "y64", &other);
+        float *x = lm_test_golden_values(&g, "x", &tensor), *y64 = lm_test_golden_values(&g, "y64", &other);
         const size_t count = (size_t)tensor->count, sequence = count / (size_t)tensor->shape[0];
         double *in = malloc(count * sizeof *in), *out = malloc(count * sizeof *out);
         for (size_t i = 0; i < count; i++) in[i] = (double)x[i];
@@ -240,7 +177,7 @@ Test(block, reference_goldens)
         free(in);
         free(out);
         lm_reference_model_destroy(&model);
-        close_golden(&g);
+        lm_test_golden_close(&g);
     }
     fclose(index);
 }
@@ -306,7 +243,7 @@ static void check_shape_row(lm_device *device, const shape *s, uint64_t seed, ui
     lm_tensor_set_free(&set);
 }
 
-ParameterizedTestParameters(block, shapes) { return all_backends(); }
+ParameterizedTestParameters(block, shapes) { return lm_test_targets(); }
 
 /* With workspace for everything, and with so little that sequences and batches are cut into many passes. */
 ParameterizedTest(lm_test_target *target, block, shapes)
@@ -321,7 +258,7 @@ ParameterizedTest(lm_test_target *target, block, shapes)
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------------- */
 
-ParameterizedTestParameters(block, calls) { return all_backends(); }
+ParameterizedTestParameters(block, calls) { return lm_test_targets(); }
 
 ParameterizedTest(lm_test_target *target, block, calls)
 {

@@ -2,6 +2,7 @@
 #include "tests/support/support.h"
 
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 
 #include <ftw.h>
 #include <math.h>
@@ -14,6 +15,12 @@
 const char *const lm_test_backends[LM_TEST_BACKENDS] = {"cpu", "opencl", "vulkan"};
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+struct criterion_test_params lm_test_targets(void)
+{
+    static lm_test_target targets[] = {{"cpu", 0}, {"opencl", 0}, {"vulkan", 0}, {"opencl", LM_CAP_WIDE_LANES}};
+    return cr_make_param_array(lm_test_target, targets, sizeof targets / sizeof *targets);
+}
 
 static lm_context *test_context;
 static atomic_uint validation_messages;

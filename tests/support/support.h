@@ -25,6 +25,9 @@ typedef struct lm_test_target {
     uint32_t disable;
 } lm_test_target;
 
+/* The targets of tests of whole blocks and models: every backend, and OpenCL once more with the kernels that GPUs run. */
+struct criterion_test_params lm_test_targets(void);
+
 /* The process's context, made at the first call. */
 lm_context *lm_test_context(void);
 
