@@ -21,8 +21,8 @@ typedef struct opencl_command {
     cl_uint word; /* fill */
 } opencl_command;
 
-/* Argument 1 of every kernel: where each binding starts in its buffer, in elements (kernels/opencl/common.h). Views are not made
- * into sub-buffers: releasing those of a buffer that several lists use crashes NVIDIA's driver (580.159). */
+/* Argument 1 of every kernel: where each binding starts in its buffer, in elements (kernels/opencl/common.h). Views are not
+ * made into sub-buffers: releasing those of a buffer that several lists use crashes NVIDIA's driver (580.159). */
 typedef struct opencl_offsets {
     cl_uint first[LM_MAX_BINDINGS];
 } opencl_offsets;
@@ -78,28 +78,20 @@ void lm_opencl_list_destroy(lm_list *base)
 
 /* ---- recording -------------------------------------------------------------------------------------------------- */
 
-/* Room for one element more in an array that doubles. */
-static lm_status reserve(lm_list *list, void **array, size_t count, size_t *capacity, size_t element)
-{
-    if (count < *capacity) return LM_OK;
-    const size_t wanted = *capacity == 0 ? 32 : 2 * *capacity;
-    void *grown = realloc(*array, wanted * element);
-    if (grown == NULL)
-        return lm_fail(list->device->context, LM_ERROR_OUT_OF_MEMORY, "%s: command list: out of memory",
-                       list->device->info.id);
-    *array = grown;
-    *capacity = wanted;
-    return LM_OK;
-}
-
 static lm_status append(lm_list *base, const opencl_command *command)
 {
     opencl_list *list = (opencl_list *)base;
-    void *commands = list->commands;
-    lm_status status = reserve(base, &commands, list->count, &list->capacity, sizeof *list->commands);
-    list->commands = commands;
-    if (status == LM_OK) list->commands[list->count++] = *command;
-    return status;
+    if (list->count == list->capacity) {
+        const size_t capacity = list->capacity == 0 ? 32 : 2 * list->capacity;
+        opencl_command *grown = realloc(list->commands, capacity * sizeof *grown);
+        if (grown == NULL)
+            return lm_fail(base->device->context, LM_ERROR_OUT_OF_MEMORY, "%s: command list: out of memory",
+                           base->device->info.id);
+        list->commands = grown;
+        list->capacity = capacity;
+    }
+    list->commands[list->count++] = *command;
+    return LM_OK;
 }
 
 lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const void *params, const lm_view *views,
