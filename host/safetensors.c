@@ -364,7 +364,7 @@ const char *lm_safetensors_path(const lm_safetensors *file) { return file->file.
 /* ---- values --------------------------------------------------------------------------------------------------------- */
 
 /* Exact for all 65536 values, in any rounding mode and with denormals flushed, because every result is normal. NaN keeps its
- * payload. Without branches, so that compilers vectorise it. */
+ * payload. Masks and no branches, so that compilers vectorise it. */
 static void half_to_float(const uint16_t *in, size_t count, float *out)
 {
     for (size_t i = 0; i < count; i++) {
@@ -372,8 +372,9 @@ static void half_to_float(const uint16_t *in, size_t count, float *out)
         float small = (float)(int32_t)magnitude * 0x1p-24f;
         uint32_t subnormal, normal = (magnitude << 13) + (112u << 23);
         memcpy(&subnormal, &small, sizeof subnormal);
-        normal += magnitude >= 0x7c00u ? 112u << 23 : 0;
-        uint32_t bits = sign | (magnitude < 0x0400u ? subnormal : normal);
+        const uint32_t is_small = 0u - (magnitude < 0x0400u), is_special = 0u - (magnitude >= 0x7c00u);
+        normal += is_special & 112u << 23;
+        const uint32_t bits = sign | (is_small & subnormal) | (~is_small & normal);
         memcpy(&out[i], &bits, sizeof bits);
     }
 }
