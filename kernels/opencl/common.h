@@ -63,10 +63,11 @@ static inline float lm_sum_lanes(floatv v)
 #if LANES == 1
     return v;
 #else
-    const float8 a = v.lo + v.hi;
-    const float4 b = a.lo + a.hi;
-    const float2 c = b.lo + b.hi;
-    return c.x + c.y;
+    float part[LANES];
+    vstore16(v, 0, part);
+    for (int half_n = LANES / 2; half_n > 0; half_n /= 2)
+        for (int i = 0; i < half_n; i++) part[i] += part[i + half_n];
+    return part[0];
 #endif
 }
 

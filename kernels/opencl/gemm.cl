@@ -22,20 +22,20 @@
 #define PITCH_N (TILE_N + 4)
 
 /* Element i of a tile of A, in the order lanes fetch it: along k first, as A is stored. */
-static inline float fetch_a(const lm_gemm_params p, __global const float *a, int m0, int k0, int i)
+static inline float fetch_a(const lm_gemm_params p, __global const float *a, int m0, int k0, uint i)
 {
-    const int m = m0 + i / DEPTH, k = k0 + i % DEPTH;
+    const int m = m0 + (int)(i / DEPTH), k = k0 + (int)(i % DEPTH);
     return m < p.rows && k < p.depth ? a[p.a_offset + m * p.lda + k] : 0.0f;
 }
 
 /* Likewise of B, whose tile is walked along n or along k as B is stored. */
-static inline float fetch_b(const lm_gemm_params p, __global const float *b, int n0, int k0, int i)
+static inline float fetch_b(const lm_gemm_params p, __global const float *b, int n0, int k0, uint i)
 {
 #if B_TRANS
-    const int n = n0 + i / DEPTH, k = k0 + i % DEPTH;
+    const int n = n0 + (int)(i / DEPTH), k = k0 + (int)(i % DEPTH);
     return n < p.cols && k < p.depth ? b[n * p.ldb + k] : 0.0f;
 #else
-    const int n = n0 + i % TILE_N, k = k0 + i / TILE_N;
+    const int n = n0 + (int)(i % TILE_N), k = k0 + (int)(i / TILE_N);
     return n < p.cols && k < p.depth ? b[k * p.ldb + n] : 0.0f;
 #endif
 }
@@ -53,7 +53,8 @@ __kernel void lm_gemm(const lm_gemm_params p, const lm_offsets at, __global cons
 #else
     __local float4 tile_a[DEPTH * PITCH_M / 4], tile_b[DEPTH * PITCH_N / 4];
     __local float *to_a = (__local float *)tile_a, *to_b = (__local float *)tile_b;
-    const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), lane = ly * WG_X + lx;
+    const int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
+    const uint lane = (uint)(ly * WG_X + lx); /* unsigned, so that divisions by powers of two are shifts */
 
     for (int m0 = (int)get_group_id(1) * TILE_M; m0 < p.rows; m0 += (int)get_num_groups(1) * TILE_M)
     for (int n0 = (int)get_group_id(0) * TILE_N; n0 < p.cols; n0 += (int)get_num_groups(0) * TILE_N) {
@@ -71,12 +72,12 @@ __kernel void lm_gemm(const lm_gemm_params p, const lm_offsets at, __global cons
             barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
             for (int i = 0; i < FETCH_A; i++) {
-                const int at = lane + i * GROUP;
+                const uint at = lane + i * GROUP;
                 to_a[at % DEPTH * PITCH_M + at / DEPTH] = next_a[i];
             }
 #pragma unroll
             for (int i = 0; i < FETCH_B; i++) {
-                const int at = lane + i * GROUP;
+                const uint at = lane + i * GROUP;
                 to_b[B_TRANS ? at % DEPTH * PITCH_N + at / DEPTH : at / TILE_N * PITCH_N + at % TILE_N] = next_b[i];
             }
             barrier(CLK_LOCAL_MEM_FENCE);

@@ -53,8 +53,8 @@ __kernel void lm_gemv(const lm_gemm_params p, const lm_offsets at, __global cons
             if (lx < half_x)
                 for (int i = 0; i < ROWS; i++) part[i][ly][lx] += part[i][ly][lx + half_x];
         }
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) total[i] = part[i][ly][0];
+        if (lx == 0)
+            for (int i = 0; i < ROWS; i++) total[i] = part[i][ly][0];
 #endif
         if (lx == 0 && n < p.cols) {
             for (int i = 0; i < ROWS && m0 + i < p.rows; i++) {

@@ -28,13 +28,14 @@ __kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global cons
         __global const int *row = rows + b * p.rows_stride;
         const int t_first = chunk * p.chunk_length, t_end = min(t_first + p.chunk_length, row[LM_ROW_LENGTH]);
         const int start = row[LM_ROW_START], record = p.chunks == 1 ? row[LM_ROW_SLOT] : b * p.chunks + chunk;
-        /* Lanes past the last channel repeat it, so that they reach every barrier; they store nothing. */
+        /* Lanes past the last channel repeat it, so that they reach every barrier, but leave alone what its own lane writes. */
         const int own = tile + (int)get_local_id(0) * LANES, c = min(own, p.channels - 1);
         const int count = min(LANES, p.channels - c), s_at = (record * p.d_state + p.state_first) * p.channels + c;
+        const bool owner = own < p.channels;
         const floatv skip = lm_load(d + c, count);
         floatv s[STATES], rate[STATES];
         EACH_STATE(n) {
-            s[n] = n < states ? lm_load(state + s_at + n * p.channels, count) : (floatv)(0.0f);
+            s[n] = owner && n < states ? lm_load(state + s_at + n * p.channels, count) : (floatv)(0.0f);
             rate[n] = n < states ? lm_load(a + (p.state_first + n) * p.channels + c, count) : (floatv)(0.0f);
         }
         for (int t0 = t_first; t0 < t_end; t0 += TOKENS) {
@@ -63,16 +64,17 @@ __kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global cons
                 __global const float *cs = bc + r * p.bc_stride + p.c_offset + p.state_first;
 #endif
                 const floatv scaled = step[i] * input[i];
-                floatv sum = first ? skip * input[i] : lm_load(y + r * p.y_stride + c, count);
+                floatv sum = skip * input[i];
+                if (!first && owner) sum = lm_load(y + r * p.y_stride + c, count);
                 EACH_STATE(n) {
                     s[n] = lm_decay(step[i] * rate[n], s[n], SHARED(bs, n) * scaled);
                     sum = LM_MAD((floatv)(SHARED(cs, n)), s[n], sum);
                 }
                 if (gate) sum *= lm_silu(lm_load(z + r * p.z_stride + p.z_offset + c, count));
-                if (own < p.channels) lm_store(sum, y + r * p.y_stride + c, count);
+                if (owner) lm_store(sum, y + r * p.y_stride + c, count);
             }
         }
-        if (p.chunks == 1 && own < p.channels) {
+        if (p.chunks == 1 && owner) {
             EACH_STATE(n)
                 if (n < states) lm_store(s[n], state + s_at + n * p.channels, count);
         }

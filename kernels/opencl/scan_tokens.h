@@ -25,8 +25,8 @@
 /* to[i·STATES + n] = element n of row first + i, for TOKENS rows; 0 past the last token or state. */
 static inline void lm_stage(__local float *to, __global const float *from, int stride, int first, int tokens, int states)
 {
-    for (int i = (int)get_local_id(0); i < TOKENS * STATES; i += WG_X) {
-        const int token = i / STATES, n = i % STATES;
+    for (uint i = get_local_id(0); i < TOKENS * STATES; i += WG_X) {
+        const int token = (int)(i / STATES), n = (int)(i % STATES);
         to[i] = token < tokens && n < states ? from[(first + token) * stride + n] : 0.0f;
     }
 }
