@@ -1,10 +1,17 @@
-/* kernels/glsl/epilogue.glsl: what gemm and gemv do with a finished sum. Needs p (LM_GEMM_FIELDS), bias[], residual[],
- * c[].
+/* kernels/glsl/epilogue.glsl: what gemm and gemv do with a finished sum.
+ *
+ * Needs p (LM_GEMM_FIELDS), bias[], residual[], c[] and common.glsl.
  */
-void store_result(int m, int n, float value)
+
+/* Of column n, which may lie beyond the edge. */
+float bias_of(int n) { return (p.flags & LM_GEMM_BIAS) != 0 && n < p.cols ? bias[p.bias_offset + n] : 0.0; }
+
+/* Result (m, n), if there is one. */
+void store_result(int m, int n, float value, float column_bias)
 {
+    if (m >= p.rows || n >= p.cols) return;
     int to = p.c_offset + m * p.ldc + n;
-    if ((p.flags & LM_GEMM_BIAS) != 0) value += bias[p.bias_offset + n];
+    value += column_bias;
     if ((p.flags & LM_GEMM_SOFTPLUS) != 0) value = lm_softplus(value);
     if ((p.flags & LM_GEMM_RESIDUAL) != 0) value += residual[to];
     c[to] = value;

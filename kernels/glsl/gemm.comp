@@ -103,12 +103,11 @@ void multiply_tile(int row0, int col0)
                 [[unroll]] for (int j = 0; j < LANE_N; j++) sum[i * LANE_N + j] += in_a[i] * in_b[j];
         }
     }
-    [[unroll]] for (int i = 0; i < LANE_M; i++) {
-        int m = row0 + (i / RUN_M * WG_Y + y) * RUN_M + i % RUN_M;
-        [[unroll]] for (int j = 0; j < LANE_N; j++) {
-            int n = col0 + (j / RUN_N * WG_X + x) * RUN_N + j % RUN_N;
-            if (m < p.rows && n < p.cols) store_result(m, n, sum[i * LANE_N + j]);
-        }
+    [[unroll]] for (int j = 0; j < LANE_N; j++) {
+        int n = col0 + (j / RUN_N * WG_X + x) * RUN_N + j % RUN_N;
+        float column_bias = bias_of(n);
+        [[unroll]] for (int i = 0; i < LANE_M; i++)
+            store_result(row0 + (i / RUN_M * WG_Y + y) * RUN_M + i % RUN_M, n, sum[i * LANE_N + j], column_bias);
     }
 }
 

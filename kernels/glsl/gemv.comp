@@ -40,14 +40,6 @@ const int SUMS = ROWS * LANE_COLUMNS;
 /* [part][sum][lane across]; one float where nothing is shared */
 shared float parts[SPLIT > 1 ? SPLIT * SUMS * LANES_ACROSS : 1];
 
-/* Sum i of a lane whose first row and column are m and n. */
-void store_sum(int m, int n, int i, float value)
-{
-    m += i / LANE_COLUMNS;
-    n += i % LANE_COLUMNS * LANES_ACROSS;
-    if (m < p.rows && n < p.cols) store_result(m, n, value);
-}
-
 void multiply_tile(int row0, int col0)
 {
     int x = int(gl_LocalInvocationID.x), y = int(gl_LocalInvocationID.y);
@@ -79,8 +71,13 @@ void multiply_tile(int row0, int col0)
             [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += a[from_a[r] + k] * in_b;
         }
     }
+    int n0 = col0 + across;
     if (SPLIT == 1) {
-        [[unroll]] for (int i = 0; i < SUMS; i++) store_sum(row0, col0 + across, i, sum[i]);
+        [[unroll]] for (int j = 0; j < LANE_COLUMNS; j++) {
+            int n = n0 + j * LANES_ACROSS;
+            float column_bias = bias_of(n);
+            [[unroll]] for (int r = 0; r < ROWS; r++) store_result(row0 + r, n, sum[r * LANE_COLUMNS + j], column_bias);
+        }
         return;
     }
     int stride = SUMS * LANES_ACROSS;
@@ -88,9 +85,10 @@ void multiply_tile(int row0, int col0)
     [[unroll]] for (int i = 0; i < SUMS; i++) parts[part * stride + i * LANES_ACROSS + across] = sum[i];
     barrier();
     for (int i = part; i < SUMS; i += SPLIT) {
+        int n = n0 + i % LANE_COLUMNS * LANES_ACROSS;
         float total = 0.0;
         [[unroll]] for (int other = 0; other < SPLIT; other++) total += parts[other * stride + i * LANES_ACROSS + across];
-        store_sum(row0, col0 + across, i, total);
+        store_result(row0 + i / LANE_COLUMNS, n, total, bias_of(n));
     }
 }
 
