@@ -34,7 +34,7 @@ asan=$(ldd "$build/litemamba" | awk '/libasan/ { print $3 }')
 preload="$asan $folder/keep.so"
 
 code=0
-LD_PRELOAD=$preload LITEMAMBA_REQUIRE=opencl,vulkan "$build/tests/litemamba_tests" --jobs "${JOBS:-$(nproc)}" \
+LD_PRELOAD=$preload LITEMAMBA_REQUIRE=opencl,vulkan "$build/tests/litemamba_tests" --verbose --jobs "${JOBS:-$(nproc)}" \
     ${TEST_ARGUMENTS:-} >"$log" 2>&1 || code=$?
 grep -a -E '^\[====\]' "$log" || tail -5 "$log"
 if [ $code -ne 0 ] || grep -a -q -E 'runtime error|AddressSanitizer|LeakSanitizer' "$log"; then

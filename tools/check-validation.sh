@@ -42,7 +42,7 @@ done
 
 settings error,warn,perf
 code=0
-"$build/tests/litemamba_tests" --jobs "${JOBS:-$(nproc)}" ${TEST_ARGUMENTS:-} >"$log" 2>&1 || code=$?
+"$build/tests/litemamba_tests" --verbose --jobs "${JOBS:-$(nproc)}" ${TEST_ARGUMENTS:-} >"$log" 2>&1 || code=$?
 cd "$build"
 messages=$(grep -a -c -E 'VUID-|UNASSIGNED-|SYNC-HAZARD|Validation (Error|Warning|Performance)|vulkan validation ' "$log" || true)
 grep -a -E '^\[====\]' "$log" || tail -5 "$log"
