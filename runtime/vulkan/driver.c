@@ -77,7 +77,7 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     return VK_FALSE;
 }
 
-static bool has_extension(const VkExtensionProperties *extensions, uint32_t count, const char *name)
+bool lm_vulkan_has_extension(const VkExtensionProperties *extensions, uint32_t count, const char *name)
 {
     for (uint32_t i = 0; i < count; i++)
         if (strcmp(extensions[i].extensionName, name) == 0) return true;
@@ -130,7 +130,9 @@ static uint32_t open_library(lm_vulkan_driver *driver)
         lm_log(driver->base.context, LM_LOG_INFO, "vulkan: not installed: %s", dlerror());
         return 0;
     }
-    driver->vkGetInstanceProcAddr = (PFN_vkGetInstanceProcAddr)dlsym(driver->library, "vkGetInstanceProcAddr");
+    /* dlsym gives an object pointer, which ISO C does not convert to a function's. */
+    void *symbol = dlsym(driver->library, "vkGetInstanceProcAddr");
+    memcpy(&driver->vkGetInstanceProcAddr, &symbol, sizeof symbol);
     if (driver->vkGetInstanceProcAddr == NULL) {
         lm_log(driver->base.context, LM_LOG_WARNING, "vulkan: libvulkan has no vkGetInstanceProcAddr");
         return 0;
@@ -160,17 +162,17 @@ static bool create_instance(lm_vulkan_driver *driver, const lm_context_params *p
     VkExtensionProperties *extensions;
     uint32_t extension_count = list_instance_extensions(driver, NULL, &extensions);
     VkInstanceCreateFlags flags = 0;
-    if (has_extension(extensions, extension_count, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+    if (lm_vulkan_has_extension(extensions, extension_count, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
         names[name_count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
         flags = VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
     }
-    bool messenger = validate && has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
+    bool messenger = validate && lm_vulkan_has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
     free(extensions);
     bool features = false;
     if (validate) {
         extension_count = list_instance_extensions(driver, VALIDATION_LAYER, &extensions);
-        messenger = messenger || has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
-        features = has_extension(extensions, extension_count, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
+        messenger = messenger || lm_vulkan_has_extension(extensions, extension_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
+        features = lm_vulkan_has_extension(extensions, extension_count, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
         free(extensions);
     }
     if (messenger) names[name_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;

@@ -16,13 +16,6 @@ typedef struct extra_properties {
     bool portability_subset;
 } extra_properties;
 
-static bool has_extension(const VkExtensionProperties *extensions, uint32_t count, const char *name)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(extensions[i].extensionName, name) == 0) return true;
-    return false;
-}
-
 static void query_extra(lm_vulkan_driver *driver, VkPhysicalDevice handle, uint32_t version, extra_properties *extra)
 {
     VkExtensionProperties *extensions = NULL;
@@ -48,26 +41,27 @@ static void query_extra(lm_vulkan_driver *driver, VkPhysicalDevice handle, uint3
                                               .pNext = &extra->maintenance3};
     extra->maintenance3.pNext = &extra->subgroup;
     void **tail = &extra->subgroup.pNext;
-    if (version >= VK_API_VERSION_1_2 || has_extension(extensions, count, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME)) {
+    if (version >= VK_API_VERSION_1_2 ||
+        lm_vulkan_has_extension(extensions, count, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME)) {
         *tail = &extra->driver;
         tail = &extra->driver.pNext;
     }
-    if (version >= VK_API_VERSION_1_3 || has_extension(extensions, count, VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) {
+    if (version >= VK_API_VERSION_1_3 || lm_vulkan_has_extension(extensions, count, VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) {
         *tail = &maintenance4;
         tail = &maintenance4.pNext;
     }
-    if (has_extension(extensions, count, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
+    if (lm_vulkan_has_extension(extensions, count, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
         *tail = &sm;
         tail = &sm.pNext;
     }
-    if (has_extension(extensions, count, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME)) {
+    if (lm_vulkan_has_extension(extensions, count, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME)) {
         *tail = &cores;
         tail = &cores.pNext;
     }
     driver->vkGetPhysicalDeviceProperties2(handle, &properties);
     extra->max_buffer_bytes = maintenance4.maxBufferSize;
     extra->compute_units = sm.shaderSMCount > 0 ? sm.shaderSMCount : cores.activeComputeUnitCount;
-    extra->portability_subset = has_extension(extensions, count, "VK_KHR_portability_subset");
+    extra->portability_subset = lm_vulkan_has_extension(extensions, count, "VK_KHR_portability_subset");
     free(extensions);
 }
 
@@ -108,9 +102,11 @@ static void describe_memory(lm_vulkan_driver *driver, VkPhysicalDevice handle, l
 {
     VkPhysicalDeviceMemoryProperties memory;
     driver->vkGetPhysicalDeviceMemoryProperties(handle, &memory);
-    for (uint32_t i = 0; i < memory.memoryHeapCount; i++)
-        if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory.memoryHeaps[i].size > info->memory_bytes)
-            info->memory_bytes = memory.memoryHeaps[i].size;
+    for (uint32_t i = 0; i < memory.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &memory.memoryHeaps[i];
+        if ((heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heap->size > info->memory_bytes)
+            info->memory_bytes = heap->size;
+    }
     if (info->type != LM_DEVICE_INTEGRATED && info->type != LM_DEVICE_CPU) return;
     const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                          VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;

@@ -183,6 +183,7 @@ typedef struct lm_vulkan_list {
 const char *lm_vulkan_result_name(VkResult result);
 /* Fails for a driver call: names device, call and code; a lost device is marked. */
 lm_status lm_vulkan_fail(lm_device *device, const char *call, VkResult result);
+bool lm_vulkan_has_extension(const VkExtensionProperties *extensions, uint32_t count, const char *name);
 
 /* ---- info.c ----------------------------------------------------------------------------------------------------- */
 
