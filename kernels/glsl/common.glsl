@@ -63,7 +63,8 @@ float lm_exp(float x)
  * what it is: the clamp keeps its opposite out of the sum. */
 float lm_decay_step(float s, float x, float added)
 {
-    x = x < -88.0 ? -88.0 : x; /* 2^-127, which is 0 here */
+    /* -88 gives 2^-127, which is 0 here. Compared by the bits: a driver could make a maximum of it, which loses NaN. */
+    x = floatBitsToUint(x) - 0xc2b00001u <= 0x3ccfffffu ? -88.0 : x;
     int n;
     float less_one = lm_exp_parts(x, n);
     float kept = lm_power_of_2(n) * s;
