@@ -210,8 +210,16 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
 lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_trans, lm_view a, lm_view b, lm_view bias,
                          lm_view residual, lm_view c)
 {
+    const lm_device_info *info = &list->device->info;
+    const uint32_t rows = (uint32_t)params->rows, cols = (uint32_t)params->cols;
+    bool few = rows <= GEMV_ROWS;
+    switch (class_of(info)) {
     /* Where barriers are slow, lanes that share nothing win at every size. */
-    const bool few = params->rows <= GEMV_ROWS || class_of(&list->device->info) == CLASS_PROCESSOR;
+    case CLASS_PROCESSOR: few = true; break;
+    /* A product whose smallest tiles do not fill the device: gemv has more groups, each of which splits depth. */
+    case CLASS_GPU: few = few || 2 * (uint64_t)ceil_div(cols, 32) * ceil_div(rows, 32) < 3 * (uint64_t)units_of(info); break;
+    default: break;
+    }
     return lm_launch_gemm_with(list, few ? LM_KERNEL_GEMV : LM_KERNEL_GEMM, params, b_trans, a, b, bias, residual, c);
 }
 

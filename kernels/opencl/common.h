@@ -123,16 +123,15 @@ static inline floatv lm_decay(floatv x, floatv s, floatv input)
     return kept + LM_MAD(p, lm_at_most(lm_at_least(kept, -FLT_MAX), FLT_MAX), input);
 }
 
-/* a/b within 1 ULP for b in 1 … 4: the language allows 2.5, so the quotient is corrected once. An infinite quotient is left
- * alone, where the correction would be NaN. */
+/* a/b within 1 ULP for b in 1 … 4: the language allows a division 2.5, so the quotient is corrected once. An infinite quotient
+ * is left alone, where the correction would be NaN. */
 static inline floatv lm_divide(floatv a, floatv b)
 {
-    const floatv q = a / b;
 #ifdef FP_FAST_FMAF
-    const floatv better = fma(fma(-q, b, a), 1.0f / b, q);
-    return isinf(q) ? q : better;
+    const floatv inverse = 1.0f / b, q = a * inverse;
+    return isinf(q) ? q : fma(fma(-q, b, a), inverse, q);
 #else
-    return q;
+    return a / b;
 #endif
 }
 
