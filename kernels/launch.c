@@ -1,13 +1,13 @@
 /* kernels/launch.c: how kernels map to work-groups.
  *
- * Every kernel, in every language, walks its tiles with a stride: the tile of dimension d starts at the group's index and goes
- * on by the number of groups while it is below the number of tiles,
+ * Every kernel, in every language, walks its tiles with a stride: the tile of dimension d starts at the group's index and
+ * goes on by the number of groups while it is below the number of tiles,
  *     for (tile = group_id(d); tile < tiles_d; tile += num_groups(d))
  * so that any grid is right and a device's limit on groups is no limit on sizes. This file asks for one group a tile and
  * clamps to info.max_groups. The last tile of each dimension is ragged.
  *
- * WG_X, WG_Y: lanes of a work-group; WG_Z is 1. LANES: floats that one lane works on side by side (16 for OpenCL on a processor,
- * else 1). "columns" below are channels for conv and scan. Dimensions x, y, z of the grid count tiles of:
+ * WG_X, WG_Y: lanes of a work-group; WG_Z is 1. LANES: floats that one lane works on side by side (16 for OpenCL on a
+ * processor, else 1). "columns" below are channels for conv and scan. Dimensions x, y, z of the grid count tiles of:
  *
  * kernel         constants                            x tiles of                y tiles of           z
  * gemm  LANES 1  TILE_M×TILE_N outputs a group; a     TILE_N columns            TILE_M rows          1

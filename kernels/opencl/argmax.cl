@@ -1,7 +1,7 @@
 /* kernels/opencl/argmax.cl: the first column with the largest value of each row; NaN counts as smaller than all.
  *
- * A group has a row: its lanes stride over the columns, then compare in a tree. Of equal values the lower column wins, which makes
- * the order of comparisons irrelevant.
+ * A group has a row: its lanes stride over the columns, then compare in a tree. Of equal values the lower column wins,
+ * which makes the order of comparisons irrelevant.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"

@@ -1,7 +1,7 @@
 /* kernels/opencl/common.h: what OpenCL kernels share: LANES floats side by side, and accurate exp, softplus and SiLU.
  *
- * OpenCL C 1.2, without fast-relaxed-math. LANES is 1 on a GPU and 16 on a processor, from the same source: `floatv` is a float
- * or a float16, and columns that do not fill the last one are loaded as zeros and not stored.
+ * OpenCL C 1.2, without fast-relaxed-math. LANES is 1 on a GPU and 16 on a processor, from the same source: `floatv` is a
+ * float or a float16, and columns that do not fill the last one are loaded as zeros and not stored.
  */
 #if LANES == 16
 typedef float16 floatv;
@@ -71,8 +71,8 @@ static inline float lm_sum_lanes(floatv v)
 #endif
 }
 
-/* 1.5·2^23: adding it rounds to an integer k and leaves LM_ROUNDER_BITS + k as the sum's bits. On a processor rint() is twenty
- * instructions. */
+/* 1.5·2^23: adding it rounds to an integer k and leaves LM_ROUNDER_BITS + k as the sum's bits. On a processor rint() is
+ * twenty instructions. */
 #define LM_ROUNDER 12582912.0f
 #define LM_ROUNDER_BITS 0x4b400000
 
@@ -101,8 +101,8 @@ static inline floatv lm_at_most(floatv x, float high) { return x > high ? (float
  * left in. */
 static inline floatv lm_power2(intv k) { return LM_AS_FLOATV((k + 127) << 23); }
 
-/* e^x within 1.1 ULP; 0 and infinity where it under- and overflows. 2^k is applied in halves, each of which is a float as long as
- * |x| ≤ 176, where e^x is long 0 or infinite. */
+/* e^x within 1.1 ULP; 0 and infinity where it under- and overflows. 2^k is applied in halves, each of which is a float as
+ * long as |x| ≤ 176, where e^x is long 0 or infinite. */
 static inline floatv lm_exp(floatv x)
 {
     intv k;
@@ -123,8 +123,8 @@ static inline floatv lm_decay(floatv x, floatv s, floatv input)
     return kept + LM_MAD(p, lm_at_most(lm_at_least(kept, -FLT_MAX), FLT_MAX), input);
 }
 
-/* a/b within 1 ULP for b in 1 … 4: the language allows a division 2.5, so the quotient is corrected once. An infinite quotient
- * is left alone, where the correction would be NaN. */
+/* a/b within 1 ULP for b in 1 … 4: the language allows a division 2.5, so the quotient is corrected once. An infinite
+ * quotient is left alone, where the correction would be NaN. */
 static inline floatv lm_divide(floatv a, floatv b)
 {
 #ifdef FP_FAST_FMAF

@@ -4,8 +4,8 @@
  *   c_k[t] = bias_k + sum_j weight[k][j]·x[t − (K−1−j)·δ_k];  out = sum_k g_k·SiLU(c_k), or the SiLU(c_k) side by side
  *
  * A lane has LANES channels and STEPS consecutive tokens, BLOCK of them in registers at a time, so that a weight is
- * loaded once for BLOCK tokens. Where a block reaches past the ends, tokens past the last repeat it and are not stored, and tokens
- * before the first come from the history ring.
+ * loaded once for BLOCK tokens. Where a block reaches past the ends, tokens past the last repeat it and are not stored,
+ * and tokens before the first come from the history ring.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"

@@ -18,7 +18,8 @@ __kernel void lm_conv_state(const lm_conv_params p, const lm_offsets at, __globa
             const int to = row[LM_ROW_SLOT] * p.history + (int)(((uint)head + (uint)t) % (uint)p.history);
             for (int c = (int)get_global_id(0) * LANES; c < p.channels; c += (int)get_global_size(0) * LANES) {
                 const int count = min(LANES, p.channels - c);
-                lm_store(lm_load(x + p.x_offset + (start + t) * p.x_stride + c, count), history + to * p.channels + c, count);
+                const floatv v = lm_load(x + p.x_offset + (start + t) * p.x_stride + c, count);
+                lm_store(v, history + to * p.channels + c, count);
             }
         }
     }

@@ -1,8 +1,9 @@
 /* kernels/opencl/gemm.cl: C = epilogue(A·B) for many rows.
  *
- * LANES 1: a group makes TILE_M×TILE_N of C. A and B go through local memory DEPTH of k at a time; what comes next is fetched
- * into registers while the current part is multiplied. A lane has TILE_M/WG_Y rows and TILE_N/WG_X columns in runs of 4, so that
- * it reads local memory as float4 and neighbours read neighbouring ones. What lies outside A and B counts as 0.
+ * LANES 1: a group makes TILE_M×TILE_N of C. A and B go through local memory DEPTH of k at a time; what comes next is
+ * fetched into registers while the current part is multiplied. A lane has TILE_M/WG_Y rows and TILE_N/WG_X columns in runs
+ * of 4, so that it reads local memory as float4 and neighbours read neighbouring ones. What lies outside A and B counts as
+ * 0.
  *
  * LANES 16: kernels/opencl/gemm_wide.h.
  */

@@ -1,8 +1,8 @@
 /* kernels/opencl/gemm_wide.h: one TILE_M×TILE_N tile of a gemm on a processor, by one lane, without local memory.
  *
- * LANES columns of B, DEPTH of k at a time, are packed side by side ("panel": 16 KiB, it stays in the first cache) whichever way B
- * is stored. Then MICRO rows at a time stream past it, with MICRO vectors of sums in registers. Between panels the sums
- * wait in `sums`, not in C, because C may be the residual. */
+ * LANES columns of B, DEPTH of k at a time, are packed side by side ("panel": 16 KiB, it stays in the first cache)
+ * whichever way B is stored. Then MICRO rows at a time stream past it, with MICRO vectors of sums in registers. Between
+ * panels the sums wait in `sums`, not in C, because C may be the residual. */
 #if LANES != 1
 #define DEPTH 256
 #define MICRO 6
@@ -44,7 +44,8 @@ static inline void lm_micro(const lm_gemm_params p, __global const float *a, int
 }
 
 static inline void lm_gemm_wide(const lm_gemm_params p, __global const float *a, __global const float *b,
-                                __global const float *bias, __global const float *residual, __global float *c, int m0, int n0)
+                                __global const float *bias, __global const float *residual, __global float *c, int m0,
+                                int n0)
 {
     floatv sums[TILE_M * VECTORS], panel[DEPTH];
     const int rows = min(TILE_M, p.rows - m0);

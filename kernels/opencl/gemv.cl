@@ -26,7 +26,8 @@ __kernel void lm_gemv(const lm_gemm_params p, const lm_offsets at, __global cons
 #if B_TRANS && WG_X > 1
     __local float part[ROWS][WG_Y][WG_X];
 #elif !B_TRANS && WG_Y > 1
-    __local floatv part[ROWS][WG_Y - 1][WG_X]; /* of y = 1 and on: with y = 0 it could be all of 16 KiB, of which drivers take some */
+    /* Of y = 1 and on: with y = 0 it could be all of 16 KiB, of which drivers take some. */
+    __local floatv part[ROWS][WG_Y - 1][WG_X];
 #endif
     for (int m0 = (int)get_group_id(1) * ROWS; m0 < p.rows; m0 += (int)get_num_groups(1) * ROWS)
     for (int n0 = (int)get_group_id(0) * COLS_A_GROUP; n0 < p.cols; n0 += (int)get_num_groups(0) * COLS_A_GROUP) {

@@ -2,8 +2,8 @@
  *
  *   s_t = exp(Δ_t·A)·s_{t−1} + Δ_t·B_t·u_t;  y_t = (sum_n C_t[n]·s_t[n] + D·u_t)·SiLU(z_t)
  *
- * A lane has LANES channels and walks a chunk of time (dimension y) of a sequence (z) with STATES states in registers. B and C of
- * TOKENS tokens are the same for all channels: large groups stage them in local memory, others read them directly.
+ * A lane has LANES channels and walks a chunk of time (dimension y) of a sequence (z) with STATES states in registers. B
+ * and C of TOKENS tokens are the same for all channels: large groups stage them in local memory, others read them directly.
  * Where d_state is no multiple of STATES, the states in excess have A = B = C = 0.
  */
 #include "kernels/params.h"
@@ -28,7 +28,8 @@ __kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global cons
         __global const int *row = rows + b * p.rows_stride;
         const int t_first = chunk * p.chunk_length, t_end = min(t_first + p.chunk_length, row[LM_ROW_LENGTH]);
         const int start = row[LM_ROW_START], record = p.chunks == 1 ? row[LM_ROW_SLOT] : b * p.chunks + chunk;
-        /* Lanes past the last channel repeat it, so that they reach every barrier, but leave alone what its own lane writes. */
+        /* Lanes past the last channel repeat it, so that they reach every barrier, but leave alone what its own lane
+         * writes. */
         const int own = tile + (int)get_local_id(0) * LANES, c = min(own, p.channels - 1);
         const int count = min(LANES, p.channels - c), s_at = (record * p.d_state + p.state_first) * p.channels + c;
         const bool owner = own < p.channels;

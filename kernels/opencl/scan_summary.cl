@@ -1,5 +1,5 @@
-/* kernels/opencl/scan_summary.cl: what each chunk of a scan does to the state it starts from: its last state from a zero start,
- * and the sum of its Δ. Mapping as in kernels/opencl/scan.cl.
+/* kernels/opencl/scan_summary.cl: what each chunk of a scan does to the state it starts from: its last state from a zero
+ * start, and the sum of its Δ. Mapping as in kernels/opencl/scan.cl.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"

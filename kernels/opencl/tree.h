@@ -1,5 +1,5 @@
-/* kernels/opencl/tree.h: reductions over the WG_X lanes of a group, a power of two, in an order that depends on WG_X alone. Every
- * lane calls and every lane gets the result; `part` has WG_X elements and may be used again at once. */
+/* kernels/opencl/tree.h: reductions over the WG_X lanes of a group, a power of two, in an order that depends on WG_X
+ * alone. Every lane calls and every lane gets the result; `part` has WG_X elements and may be used again at once. */
 static inline float lm_tree_add(float v, __local float *part)
 {
 #if WG_X > 1

@@ -13,7 +13,8 @@ void lm_reference_cross_entropy(const void *params, const int32_t *spec, void *c
 
     for (int r = 0; r < p->rows; r++) {
         const float *x = (const float *)buffers[0] + (size_t)r * (size_t)p->x_stride;
-        /* Shifted by the largest value, so that no exponential overflows. A NaN never raises `largest`, but reaches the sum. */
+        /* Shifted by the largest value, so that no exponential overflows. A NaN never raises `largest`, but reaches the
+         * sum. */
         double largest = -INFINITY, sum = 0;
         for (int c = 0; c < p->cols; c++)
             if (x[c] > largest) largest = x[c];

@@ -1,4 +1,5 @@
-/* kernels/reference/scan_carry.c: walks the chunks of a scan and replaces each summary by the state its chunk starts from. */
+/* kernels/reference/scan_carry.c: walks the chunks of a scan and replaces each summary by the state its chunk starts
+ * from. */
 #include <math.h>
 
 #include "kernels/params.h"

@@ -1,5 +1,5 @@
-/* kernels/reference/scan_summary.c: what each chunk of a scan does to the state it starts from: its own last state from a zero
- * start, and the sum of its steps. */
+/* kernels/reference/scan_summary.c: what each chunk of a scan does to the state it starts from: its own last state from a
+ * zero start, and the sum of its steps. */
 #include <math.h>
 
 #include "kernels/params.h"
@@ -32,7 +32,8 @@ void lm_reference_scan_summary(const void *params, const int32_t *spec, void *co
                         const size_t r = (size_t)(row[LM_ROW_START] + t);
                         const double step = delta[r * (size_t)p->delta_stride + (size_t)c];
                         const double input = u[r * (size_t)p->u_stride + (size_t)c];
-                        s = exp(step * rate) * s + step * bc[r * (size_t)p->bc_stride + (size_t)p->b_offset + (size_t)n] * input;
+                        const double weight = bc[r * (size_t)p->bc_stride + (size_t)p->b_offset + (size_t)n];
+                        s = exp(step * rate) * s + step * weight * input;
                     }
                     summary[(record * (size_t)p->d_state + (size_t)n) * (size_t)p->channels + (size_t)c] = (float)s;
                 }
