@@ -3,6 +3,7 @@
 set -eu
 include=$1 cc=$2
 count=0
+command -v c++ >/dev/null 2>&1 || echo "no C++ compiler: C only"
 for header in "$include"/litemamba/*.h; do
     name=litemamba/$(basename "$header")
     echo "#include <$name>" | "$cc" -std=c11 -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -I"$include" -fsyntax-only -x c -
