@@ -88,7 +88,7 @@ typedef struct lm_block {
 
 typedef struct lm_pass lm_pass;
 
-enum { LM_PASS_CACHE = 6 };
+enum { LM_PASS_CACHE = 32 }; /* as litemamba.h says of lm_block_forward */
 
 struct lm_model {
     lm_device *device;

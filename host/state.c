@@ -16,7 +16,10 @@ static uint64_t ring_bytes(const lm_model *model, uint32_t r)
 }
 
 /* Bytes of one slot of a block's scan state. */
-static uint64_t scan_bytes(const lm_model *model) { return (uint64_t)model->config.d_state * model->d_inner * sizeof(float); }
+static uint64_t scan_bytes(const lm_model *model)
+{
+    return (uint64_t)model->config.d_state * model->d_inner * sizeof(float);
+}
 
 static uint64_t block_bytes(const lm_model *model)
 {

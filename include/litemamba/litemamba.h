@@ -106,7 +106,8 @@ LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
 /* The past of `slots` sequences: what a model needs to go on. A few kilobytes a slot and layer, on the device. */
 typedef struct lm_state lm_state;
 
-/* All slots start empty. The state must be destroyed before its model. */
+/* All slots start empty. The state must be destroyed before its model. LM_ERROR_OUT_OF_DEVICE_MEMORY says how many slots the
+ * device's limits allow a state; several states may be used in turn. */
 LM_API lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **state);
 LM_API void lm_state_destroy(lm_state **state);
 /* Forgets every slot's past. */
@@ -118,8 +119,9 @@ LM_API uint64_t lm_state_position(const lm_state *state, uint32_t slot);
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
 /* A bare block: y = block(x), both (B, L, Dm). `state`, with B slots, is read and moved on by L tokens; NULL starts from
- * nothing and keeps nothing. L may be 0. x and y may be the same array. A call with L = 1 and a state is a streaming step and
- * allocates nothing. After an error other than LM_ERROR_DEVICE_LOST the state is as it was only if no pass had run. */
+ * nothing and keeps nothing. L may be 0. x and y may be the same array. A call with L = 1 and a state is a streaming step and,
+ * once it is recorded, allocates nothing; a model keeps its last 32 calls of different states, shapes and outputs. After an
+ * error other than LM_ERROR_DEVICE_LOST the state is as it was only if no pass had run. */
 LM_API lm_status lm_block_forward(lm_model *model, lm_state *state, uint32_t batch, uint32_t length, const float *x, float *y);
 
 typedef enum lm_output {
@@ -168,7 +170,8 @@ typedef struct lm_generate_stats {
     double new_seconds;      /* the rest */
 } lm_generate_stats;
 
-/* Goes on from `state` (1 slot) with the prompt, or from nothing where it is NULL. `stats` may be NULL. */
+/* Goes on from `state` (1 slot) with the prompt, or from nothing where it is NULL. The last new token has not been run: a call
+ * that goes on from there begins its prompt with it. `stats` may be NULL. */
 LM_API lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate_params *params, lm_generate_stats *stats);
 
 /* ---- verification ------------------------------------------------------------------------------------------------- */
