@@ -27,23 +27,35 @@ static lm_model *create_model(lm_device *device, const lm_config *config, const 
 }
 
 static const lm_config small_language_model = {
-    .variant = LM_VARIANT_STCN, .d_model = 12, .d_conv = 3, .branches = 2, .dilations = {1, 3}, .layers = 2, .vocab_size = 300,
+    .variant = LM_VARIANT_STCN,
+    .d_model = 12,
+    .d_conv = 3,
+    .branches = 2,
+    .dilations = {1, 3},
+    .layers = 2,
+    .vocab_size = 300,
 };
 
-/* ---- states --------------------------------------------------------------------------------------------------------------- */
+/* ---- states ----------------------------------------------------------------------------------------------------- */
 
 /* 256 slots of a ring of 2^24 + 1 are 2^32 + 256 entries: in 32 bits that would be a buffer for 256. */
 Test(limits, state_sizes_do_not_wrap)
 {
     lm_device *device = lm_test_open("cpu", 0);
-    const lm_config config = {.variant = LM_VARIANT_PTCN, .d_model = 1, .expand = 1, .d_state = 1, .d_conv = 257, .branches = 1,
+    const lm_config config = {.variant = LM_VARIANT_PTCN,
+                              .d_model = 1,
+                              .expand = 1,
+                              .d_state = 1,
+                              .d_conv = 257,
+                              .branches = 1,
                               .dilations = {65536}};
     lm_model *model = create_model(device, &config, NULL);
     lm_state *state = NULL;
     device->info.max_allocation_bytes = UINT64_C(1) << 31;
     cr_expect_eq(lm_state_create(model, 256, &state), LM_ERROR_OUT_OF_DEVICE_MEMORY);
-    cr_expect_str_eq(lm_last_error(), "lm_state_create: slots of 67108872 bytes a block: 256 are over the limits of cpu, which "
-                                      "allow 31; make several states");
+    cr_expect_str_eq(lm_last_error(),
+                     "lm_state_create: slots of 67108872 bytes a block: 256 are over the limits of cpu, which "
+                     "allow 31; make several states");
     cr_expect_null(state);
     cr_expect_eq(lm_state_create(model, UINT32_MAX, &state), LM_ERROR_OUT_OF_DEVICE_MEMORY);
     device->info.max_binding_bytes = 1 << 20;
@@ -96,11 +108,11 @@ ParameterizedTest(lm_test_target *target, limits, replaced_objects)
     lm_test_close(&device);
 }
 
-/* ---- workspaces ------------------------------------------------------------------------------------------------------------- */
+/* ---- workspaces ------------------------------------------------------------------------------------------------- */
 
 ParameterizedTestParameters(limits, wide_batches) { return lm_test_targets(); }
 
-/* A wide batch of one token each: logits and states of all sequences at once would be over the workspace and over one binding. */
+/* A wide batch of one token each: logits and states of all sequences at once would be over the workspace and a binding. */
 ParameterizedTest(lm_test_target *target, limits, wide_batches)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
@@ -156,9 +168,11 @@ Test(limits, calls_fit_the_device)
             const lm_view views[] = {w.xz, w.conv[0], w.conv[1], w.wide, w.bcdt, w.delta, w.y, w.summary, w.total};
             for (size_t v = 0; v < sizeof views / sizeof *views; v++)
                 cr_assert(views[v].size <= device->info.max_binding_bytes, "part %zu of %u x %u", v, b, l);
-            const uint64_t logits = kind == LM_OUTPUT_ALL || kind == LM_OUTPUT_LOSS ? (uint64_t)b * l : kind != LM_OUTPUT_NONE ? b : 0;
+            const bool by_row = kind == LM_OUTPUT_ALL || kind == LM_OUTPUT_LOSS;
+            const uint64_t logits = by_row ? (uint64_t)b * l : kind != LM_OUTPUT_NONE ? b : 0;
             offset += 4 * (2 * (uint64_t)b * l * model->config.d_model + logits * model->config.vocab_size);
-            cr_assert(offset <= model->workspace_limit, "config %zu, %u x %u: %llu bytes", i, b, l, (unsigned long long)offset);
+            cr_assert(offset <= model->workspace_limit, "config %zu, %u x %u: %llu bytes", i, b, l,
+                      (unsigned long long)offset);
         }
         lm_model_destroy(&model);
     }
@@ -166,7 +180,7 @@ Test(limits, calls_fit_the_device)
     lm_test_close(&device);
 }
 
-/* ---- weights ----------------------------------------------------------------------------------------------------------------- */
+/* ---- weights ---------------------------------------------------------------------------------------------------- */
 
 /* Weights are gathered into buffers, of which none may be over the device's largest allocation. */
 ParameterizedTestParameters(limits, small_allocations) { return lm_test_targets(); }
@@ -220,7 +234,7 @@ Test(limits, reach)
     cr_expect_str_eq(lm_last_error(), "dilations[1] reaches back 4294901760 tokens, over 16777216");
 }
 
-/* ---- fresh models -------------------------------------------------------------------------------------------------------------- */
+/* ---- fresh models ----------------------------------------------------------------------------------------------- */
 
 /* Steps so small that 1 − e^−Δ has no bits left: the bias is ln Δ all the same. */
 Test(limits, tiny_steps)
@@ -249,7 +263,7 @@ Test(limits, failed_init_leaves_nothing)
     lm_test_folder_remove(parent);
 }
 
-/* ---- NaN ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- NaN -------------------------------------------------------------------------------------------------------- */
 
 /* One NaN among weights is an error that no later, finite difference covers up. */
 Test(limits, measured_error_of_nan)
@@ -266,7 +280,8 @@ Test(limits, measured_error_of_nan)
     /* tied: token 4's embedding is no input here, but a column of every row of logits, in front of finite ones */
     const float nan_value = NAN;
     const lm_matrix_piece *piece = &model->embeddings.pieces[0];
-    cr_assert_eq(lm_buffer_upload(piece->view.buffer, piece->view.offset + 4 * 12 * sizeof(float), &nan_value, sizeof nan_value), LM_OK);
+    const uint64_t place = piece->view.offset + 4 * 12 * sizeof(float);
+    cr_assert_eq(lm_buffer_upload(piece->view.buffer, place, &nan_value, sizeof nan_value), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_verify_model(model, folder, tokens, 3, &error), LM_OK, "%s", lm_last_error());
     cr_expect(isnan(error), "a NaN was lost: %g", error);
     lm_model_destroy(&model);
@@ -274,11 +289,11 @@ Test(limits, measured_error_of_nan)
     lm_test_close(&device);
 }
 
-/* ---- fork ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- fork ------------------------------------------------------------------------------------------------------- */
 
 ParameterizedTestParameters(limits, fork) { return lm_test_targets(); }
 
-/* In a forked child every call says that the device is lost, and destroying everything neither hangs nor touches a driver. */
+/* In a forked child every call says that the device is lost, and destroying everything neither hangs nor fails. */
 ParameterizedTest(lm_test_target *target, limits, fork)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);

@@ -1,5 +1,6 @@
-/* tests/support/goldens.h: what lite-mamba computed, kept in tests/goldens: a model folder each, with io.safetensors beside it.
- * tools/goldens.py and tools/goldens_tf.py make them and say what is in them. */
+/* tests/support/goldens.h: what lite-mamba computed, kept in tests/goldens: a model folder each, with io.safetensors in it.
+ * tools/goldens.py and tools/goldens_tf.py make them and say what is in them.
+ */
 #ifndef LM_TEST_GOLDENS_H
 #define LM_TEST_GOLDENS_H
 
@@ -9,12 +10,12 @@
 
 typedef struct lm_test_golden {
     char name[96];
-    double tolerance;  /* against the values in float64, relative to the largest of them */
+    double tolerance; /* against the values in float64, relative to the largest of them */
     char *folder;
     lm_tensor_set io;
 } lm_test_golden;
 
-/* Opens tests/goldens/`index`: a line a golden, its name and, where float32 rounding explains more than 2e-6, its tolerance. */
+/* Opens tests/goldens/`index`: a line a golden, its name and, where 2e-6 is not enough, its tolerance. */
 FILE *lm_test_goldens_open(const char *index);
 /* Opens the next golden whose row is wanted (LITEMAMBA_TEST_ROW); false at the end. */
 bool lm_test_golden_next(FILE *index, lm_test_golden *golden);
