@@ -142,45 +142,34 @@ ParameterizedTestParameters(block, goldens) { return lm_test_targets(); }
 ParameterizedTest(lm_test_target *target, block, goldens)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    FILE *index = lm_test_goldens_open("index.txt");
-    lm_test_golden g;
-    size_t checked = 0;
-    while (lm_test_golden_next(index, &g)) {
-        check_golden(device, &g);
-        lm_test_golden_close(&g);
-        checked++;
-    }
-    fclose(index);
-    cr_assert(checked > 0, "no golden was checked");
+    lm_test_each_golden("index.txt", device, check_golden);
     lm_test_close(&device);
 }
 
 /* The float64 reference itself, against what lite-mamba computes in float64 (kept as float32). */
-Test(block, reference_goldens)
+static void check_reference(lm_device *device, const lm_test_golden *g)
 {
-    FILE *index = lm_test_goldens_open("index.txt");
-    lm_test_golden g;
-    while (lm_test_golden_next(index, &g)) {
-        lm_reference_model *model = NULL;
-        cr_assert_eq(lm_reference_model_load(g.folder, &model), LM_OK, "%s", lm_last_error());
-        const lm_tensor *tensor, *other;
-        float *x = lm_test_golden_values(&g, "x", &tensor), *y64 = lm_test_golden_values(&g, "y64", &other);
-        const size_t count = (size_t)tensor->count, sequence = count / (size_t)tensor->shape[0];
-        double *in = malloc(count * sizeof *in), *out = malloc(count * sizeof *out);
-        for (size_t i = 0; i < count; i++) in[i] = (double)x[i];
-        for (size_t b = 0; b < tensor->shape[0]; b++)
-            cr_assert_eq(lm_reference_model_forward(model, (uint32_t)tensor->shape[1], in + b * sequence, out + b * sequence), LM_OK);
-        const double error = lm_test_error(y64, out, count);
-        cr_expect(!!(error <= 6e-8), "%s: the reference is %.3g from lite-mamba's float64 (kept as float32)", g.name, error);
-        free(x);
-        free(y64);
-        free(in);
-        free(out);
-        lm_reference_model_destroy(&model);
-        lm_test_golden_close(&g);
-    }
-    fclose(index);
+    (void)device;
+    lm_reference_model *model = NULL;
+    cr_assert_eq(lm_reference_model_load(g->folder, &model), LM_OK, "%s", lm_last_error());
+    const lm_tensor *tensor, *other;
+    float *x = lm_test_golden_values(g, "x", &tensor), *y64 = lm_test_golden_values(g, "y64", &other);
+    const uint32_t length = (uint32_t)tensor->shape[1];
+    const size_t count = (size_t)tensor->count, sequence = count / (size_t)tensor->shape[0];
+    double *in = malloc(count * sizeof *in), *out = malloc(count * sizeof *out);
+    for (size_t i = 0; i < count; i++) in[i] = (double)x[i];
+    for (size_t b = 0; b < tensor->shape[0]; b++)
+        cr_assert_eq(lm_reference_model_forward(model, length, in + b * sequence, out + b * sequence), LM_OK);
+    const double error = lm_test_error(y64, out, count);
+    cr_expect(!!(error <= 6e-8), "%s: the reference is %.3g from lite-mamba's float64 (kept as float32)", g->name, error);
+    free(x);
+    free(y64);
+    free(in);
+    free(out);
+    lm_reference_model_destroy(&model);
 }
+
+Test(block, reference_goldens) { lm_test_each_golden("index.txt", NULL, check_reference); }
 
 /* ---- a wide grid of fresh blocks ------------------------------------------------------------------------------------------ */
 

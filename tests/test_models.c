@@ -181,16 +181,7 @@ ParameterizedTestParameters(models, goldens) { return lm_test_targets(); }
 ParameterizedTest(lm_test_target *target, models, goldens)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    FILE *index = lm_test_goldens_open("index_lm.txt");
-    lm_test_golden g;
-    size_t checked = 0;
-    while (lm_test_golden_next(index, &g)) {
-        check_golden(device, &g);
-        lm_test_golden_close(&g);
-        checked++;
-    }
-    cr_expect_gt(checked, 0);
-    fclose(index);
+    lm_test_each_golden("index_lm.txt", device, check_golden);
     lm_test_close(&device);
 }
 

@@ -3,8 +3,8 @@
 
 #include <criterion/criterion.h>
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tests/support/support.h"
 
@@ -18,36 +18,33 @@ static char *goldens_path(const char *name)
     return path;
 }
 
-FILE *lm_test_goldens_open(const char *name)
+static void open_golden(lm_test_golden *golden)
 {
-    char *path = goldens_path(name);
+    golden->folder = goldens_path(golden->name);
+    char *io = lm_test_join(golden->folder, "io.safetensors");
+    cr_assert_eq(lm_safetensors_open(io, &golden->io.file), LM_OK, "%s", lm_last_error());
+    free(io);
+}
+
+void lm_test_each_golden(const char *name, lm_device *device, lm_test_golden_check check)
+{
+    char *path = goldens_path(name), line[256];
     FILE *index = fopen(path, "r");
     cr_assert_not_null(index, "%s", path);
-    free(path);
-    return index;
-}
-
-bool lm_test_golden_next(FILE *index, lm_test_golden *golden)
-{
-    char line[256];
+    size_t checked = 0;
     while (fgets(line, sizeof line, index) != NULL) {
-        golden->tolerance = usual_tolerance;
-        if (line[0] == '#' || sscanf(line, "%95s %lf", golden->name, &golden->tolerance) < 1) continue;
-        if (!lm_test_wants_row(golden->name)) continue;
-        golden->folder = goldens_path(golden->name);
-        char *io = lm_test_join(golden->folder, "io.safetensors");
-        memset(&golden->io, 0, sizeof golden->io);
-        cr_assert_eq(lm_safetensors_open(io, &golden->io.file), LM_OK, "%s", lm_last_error());
-        free(io);
-        return true;
+        lm_test_golden golden = {.tolerance = usual_tolerance};
+        if (line[0] == '#' || sscanf(line, "%95s %lf", golden.name, &golden.tolerance) < 1) continue;
+        if (!lm_test_wants_row(golden.name)) continue;
+        open_golden(&golden);
+        check(device, &golden);
+        lm_tensor_set_free(&golden.io);
+        free(golden.folder);
+        checked++;
     }
-    return false;
-}
-
-void lm_test_golden_close(lm_test_golden *golden)
-{
-    lm_tensor_set_free(&golden->io);
-    free(golden->folder);
+    cr_assert(checked > 0, "no golden was checked");
+    fclose(index);
+    free(path);
 }
 
 float *lm_test_golden_values(const lm_test_golden *golden, const char *name, const lm_tensor **tensor)

@@ -4,8 +4,6 @@
 #ifndef LM_TEST_GOLDENS_H
 #define LM_TEST_GOLDENS_H
 
-#include <stdio.h>
-
 #include "host/model.h"
 
 typedef struct lm_test_golden {
@@ -15,11 +13,10 @@ typedef struct lm_test_golden {
     lm_tensor_set io;
 } lm_test_golden;
 
-/* Opens tests/goldens/`index`: a line a golden, its name and, where 2e-6 is not enough, its tolerance. */
-FILE *lm_test_goldens_open(const char *index);
-/* Opens the next golden whose row is wanted (LITEMAMBA_TEST_ROW); false at the end. */
-bool lm_test_golden_next(FILE *index, lm_test_golden *golden);
-void lm_test_golden_close(lm_test_golden *golden);
+/* Calls `check` for every golden of tests/goldens/`index` whose row is wanted (LITEMAMBA_TEST_ROW), and fails the test when there
+ * is none. A line of the index is a golden's name and, where 2e-6 is not enough, its tolerance. */
+typedef void (*lm_test_golden_check)(lm_device *device, const lm_test_golden *golden);
+void lm_test_each_golden(const char *index, lm_device *device, lm_test_golden_check check);
 
 /* A tensor's values as float32, malloc'd; NULL when the golden has none of that name. */
 float *lm_test_golden_values(const lm_test_golden *golden, const char *name, const lm_tensor **tensor);
