@@ -67,7 +67,7 @@ Test(comparer, relates_to_each_element_where_asked)
 Test(comparer, holds_cancelled_results_to_the_scale)
 {
     lm_case_buffer buffer = {.name = "y", .count = 1, .tolerance = 1e-6, .scale = 1};
-    const float expected[1] = {1e-5f}, got[1] = {1.05e-5f};
+    static const float expected[1] = {1e-5f}, got[1] = {1.05e-5f};
     cr_expect(compare(&buffer, expected, got).passed);
     buffer.scale = 0;
     cr_expect(!compare(&buffer, expected, got).passed);
