@@ -172,6 +172,9 @@ size_t lm_case_row_table(lm_case *c, lm_case_random *random, int batch, int leng
         int32_t *row = rows + (size_t)b * (size_t)rows_stride;
         row[LM_ROW_SLOT] = batch - b; /* slot 0 is the untouched one */
         row[LM_ROW_LENGTH] = b == 0 || !ragged ? length : b == 1 ? 0 : (int32_t)lm_case_below(random, (uint32_t)length + 1);
+        /* A new sequence, one of few tokens, or (mostly) one whose past fills every ring. */
+        const uint32_t past = lm_case_below(random, 4);
+        row[LM_ROW_SEEN] = past == 0 ? 0 : past == 1 ? (int32_t)lm_case_below(random, (uint32_t)ring + 1) : 1 << 24;
         for (int r = 0; r < rings; r++)
             row[LM_ROW_HEADS + r] = ring > 1 ? (int32_t)lm_case_below(random, (uint32_t)ring) : 0;
     }

@@ -11,6 +11,8 @@
  *     rows[b·rows_stride + LM_ROW_SLOT]      the sequence's slot in state buffers
  *     rows[b·rows_stride + LM_ROW_START]     its first row in the activations
  *     rows[b·rows_stride + LM_ROW_LENGTH]    its number of tokens in this call (may be 0, at most params.length)
+ *     rows[b·rows_stride + LM_ROW_SEEN]      tokens of it that came before this call, or any number that is no less than the
+ *                                            longest ring: what lies in state before the first token counts as zero
  *     rows[b·rows_stride + LM_ROW_HEADS + r] the head of its history ring r: where the oldest input lies
  */
 #ifndef LM_PARAMS_H
@@ -19,6 +21,7 @@
 #define LM_ROW_SLOT 0
 #define LM_ROW_START 1
 #define LM_ROW_LENGTH 2
+#define LM_ROW_SEEN 3
 #define LM_ROW_HEADS 4
 
 /* gemm, gemv: C[m,n] = epilogue(sum_k A[m,k]·B(k,n)); bindings a, b, bias, residual, c.
@@ -48,7 +51,7 @@
  *   LM_CONV_CONCAT: out[row][k'·channels + c] = s_k, k' from 0; else out[row][c] = sum_k g_k·s_k with g_k = gates[k]
  *   (LM_CONV_GATES) or 1.
  *   x of token t ≥ 0 of sequence b is x[x_offset + (start+t)·x_stride + c]; of token −i (1 ≤ i ≤ history) it is
- *   history[(slot·history + (head + history − i) mod history)·channels + c].
+ *   history[(slot·history + (head + history − i) mod history)·channels + c] where i ≤ seen, else 0.
  *   weight is (branches of the whole block, K, channels), bias (branches, channels), dilations int (branches).
  * conv_state: afterwards puts the last min(length, history) inputs into the ring; bindings x, rows, history.
  *   For t = max(0, length−history) … length−1: history[(slot·history + (head + t) mod history)·channels + c] = x of token t.
@@ -79,12 +82,14 @@
  * A dispatch handles states state_first … state_first+STATES−1 (those below d_state): y starts with D·u when state_first is 0,
  * else it adds to y; the gate is applied when the last state is in the group.
  * Time is cut into `chunks` chunks of chunk_length tokens (the last ones of a short sequence may be short or empty).
- *   scan          bindings u, delta, a, bc, d, z, rows, state, y. chunks 1: starts from and leaves state[slot]. Else chunk i of
+ *   scan          bindings u, delta, a, bc, d, z, rows, state, y. chunks 1: starts from and leaves state[slot], which counts as
+ *                 zero where nothing was seen; a sequence without tokens leaves it alone. Else chunk i of
  *                 sequence b starts from state[b·chunks + i] (state is then the carried summary) and state is left alone.
  *   scan_summary  bindings u, delta, a, bc, rows, summary, total. summary[b·chunks + i][n][c]: the chunk's last state from a zero
  *                 start; total[b·chunks + i][c]: sum of the chunk's Δ. Empty chunks write zeros.
  *   scan_carry    bindings a, total, rows, summary, state. For i = 0, 1, …: s = summary[i]; summary[i] = h;
- *                 h = exp(A·total[i])·h + s, from h = state[slot] to state[slot]. All d_state states in one dispatch. */
+ *                 h = exp(A·total[i])·h + s, from h = state[slot] (or zero, likewise) to state[slot]; nothing of a
+ *                 sequence without tokens. All d_state states in one dispatch. */
 #define LM_SCAN_GATE 1
 #define LM_SCAN_FIELDS \
     int batch;         /* sequences, above 0 */ \

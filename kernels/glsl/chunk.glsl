@@ -15,6 +15,7 @@ struct Chunk {
     int start; /* first row of the sequence */
     int first; /* tokens first … last−1 of it */
     int last;
+    bool resumes; /* there were tokens before this call */
 };
 
 Chunk chunk_of(int sequence, int chunk)
@@ -22,7 +23,8 @@ Chunk chunk_of(int sequence, int chunk)
     int row = sequence * p.rows_stride;
     int count = rows[row + LM_ROW_LENGTH];
     int first = min(chunk * p.chunk_length, count);
-    return Chunk(rows[row + LM_ROW_SLOT], rows[row + LM_ROW_START], first, min(first + p.chunk_length, count));
+    return Chunk(rows[row + LM_ROW_SLOT], rows[row + LM_ROW_START], first, min(first + p.chunk_length, count),
+                 rows[row + LM_ROW_SEEN] > 0);
 }
 
 /* Element of B (matrix 0) or C (matrix 1) of state k of this lane, straight from memory. */

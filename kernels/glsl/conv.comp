@@ -34,13 +34,14 @@ struct Sequence {
     int start;
     int count; /* tokens */
     int head;
+    int seen; /* tokens before this call */
 };
 
 /* Input of token t < count, which lies in the ring when it is negative. */
 float input_at(Sequence q, int t, int c)
 {
     if (t >= 0) return x[p.x_offset + (q.start + t) * p.x_stride + c];
-    if (t < -p.history) return 0.0;
+    if (t < -min(p.history, q.seen)) return 0.0;
     int place = q.head + t;
     if (place < 0) place += p.history;
     return history[(q.slot * p.history + place) * p.channels + c];
@@ -85,7 +86,7 @@ void main()
     LM_EACH_TILE(b, z, p.batch) {
         int row = b * p.rows_stride;
         Sequence q = Sequence(rows[row + LM_ROW_SLOT], rows[row + LM_ROW_START], rows[row + LM_ROW_LENGTH],
-                              rows[row + LM_ROW_HEADS + p.ring]);
+                              rows[row + LM_ROW_HEADS + p.ring], rows[row + LM_ROW_SEEN]);
         LM_EACH_TILE(step, y, lm_ceil_div(q.count, STEPS)) {
             LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, WG_X)) {
                 int c = tile * WG_X + int(gl_LocalInvocationID.x);

@@ -62,7 +62,7 @@ void scan_chunk(Chunk chunk, int state_index, int tile)
         int n = p.state_first + k;
         rate[k] = rate_of(k, c);
         s[k] = 0.0;
-        if (live && n < p.d_state) s[k] = state[(state_index * p.d_state + n) * p.channels + c];
+        if (live && n < p.d_state && (p.chunks > 1 || chunk.resumes)) s[k] = state[(state_index * p.d_state + n) * p.channels + c];
     }
     float skip = is_first_group() ? d[c] : 0.0;
     Token next = load_token(chunk.start + chunk.first, c, live);

@@ -21,13 +21,13 @@ layout(set = 0, binding = 4, std430) buffer State { float state[]; };
 
 #include "kernels/glsl/common.glsl"
 
-void carry(int b, int slot, int n, int c)
+void carry(int b, int slot, bool resumes, int n, int c)
 {
     float rate = a[n * p.channels + c];
     int place = (slot * p.d_state + n) * p.channels + c;
     int from = b * p.chunks * p.channels + c;
     int at = (b * p.chunks * p.d_state + n) * p.channels + c, step = p.d_state * p.channels;
-    float h = state[place];
+    float h = resumes ? state[place] : 0.0;
     float next_s = summary[at], next_total = total[from];
     for (int i = 0; i < p.chunks; i++, at += step) {
         float s = next_s, chunk_total = next_total;
@@ -44,11 +44,13 @@ void carry(int b, int slot, int n, int c)
 void main()
 {
     LM_EACH_TILE(b, z, p.batch) {
+        if (rows[b * p.rows_stride + LM_ROW_LENGTH] == 0) continue;
         int slot = rows[b * p.rows_stride + LM_ROW_SLOT];
+        bool resumes = rows[b * p.rows_stride + LM_ROW_SEEN] > 0;
         LM_EACH_TILE(n, y, p.d_state) {
             LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, WG_X)) {
                 int c = tile * WG_X + int(gl_LocalInvocationID.x);
-                if (c < p.channels) carry(b, slot, n, c);
+                if (c < p.channels) carry(b, slot, resumes, n, c);
             }
         }
     }

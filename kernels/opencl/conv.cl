@@ -5,7 +5,7 @@
  *
  * A lane has LANES channels and STEPS consecutive tokens, BLOCK of them in registers at a time, so that a weight is
  * loaded once for BLOCK tokens. Where a block reaches past the ends, tokens past the last repeat it and are not stored,
- * and tokens before the first come from the history ring.
+ * and tokens before the first come from the history ring, or are 0 where there were none.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
@@ -26,6 +26,7 @@ __kernel void lm_conv(const lm_conv_params p, const lm_offsets at, __global cons
     for (int b = (int)get_group_id(2); b < p.batch; b += (int)get_num_groups(2)) {
         __global const int *row = rows + b * p.rows_stride;
         const int start = row[LM_ROW_START], length = row[LM_ROW_LENGTH], head = row[LM_ROW_HEADS + p.ring];
+        const int seen = row[LM_ROW_SEEN];
         const int ring = row[LM_ROW_SLOT] * p.history;
         for (int c = (int)get_global_id(0) * LANES; c < p.channels; c += (int)get_global_size(0) * LANES)
         for (int tile = (int)get_group_id(1) * STEPS; tile < length; tile += (int)get_num_groups(1) * STEPS)
@@ -55,7 +56,7 @@ __kernel void lm_conv(const lm_conv_params p, const lm_offsets at, __global cons
                         __global const float *at;
                         if (t >= 0) at = x + p.x_offset + (start + t) * p.x_stride;
                         else at = history + (ring + (head + p.history + t) % p.history) * p.channels;
-                        value[s] = LM_MAD(w, lm_load(at + c, count), value[s]);
+                        if (t >= -seen) value[s] = LM_MAD(w, lm_load(at + c, count), value[s]);
                     }
                 }
                 const float gate = p.flags & LM_CONV_GATES ? gates[k] : 1.0f;

@@ -32,11 +32,11 @@ __kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global cons
          * writes. */
         const int own = tile + (int)get_local_id(0) * LANES, c = min(own, p.channels - 1);
         const int count = min(LANES, p.channels - c), s_at = (record * p.d_state + p.state_first) * p.channels + c;
-        const bool owner = own < p.channels;
+        const bool owner = own < p.channels, resumes = owner && (p.chunks > 1 || row[LM_ROW_SEEN] > 0);
         const floatv skip = lm_load(d + c, count);
         floatv s[STATES], rate[STATES];
         EACH_STATE(n) {
-            s[n] = owner && n < states ? lm_load(state + s_at + n * p.channels, count) : (floatv)(0.0f);
+            s[n] = resumes && n < states ? lm_load(state + s_at + n * p.channels, count) : (floatv)(0.0f);
             rate[n] = n < states ? lm_load(a + (p.state_first + n) * p.channels + c, count) : (floatv)(0.0f);
         }
         for (int t0 = t_first; t0 < t_end; t0 += TOKENS) {
@@ -75,7 +75,7 @@ __kernel void lm_scan(const lm_scan_params p, const lm_offsets at, __global cons
                 if (owner) lm_store(sum, y + r * p.y_stride + c, count);
             }
         }
-        if (p.chunks == 1 && owner) {
+        if (p.chunks == 1 && owner && t_first < t_end) {
             EACH_STATE(n)
                 if (n < states) lm_store(s[n], state + s_at + n * p.channels, count);
         }

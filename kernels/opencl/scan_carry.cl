@@ -17,9 +17,11 @@ __kernel void lm_scan_carry(const lm_scan_params p, const lm_offsets at, __globa
     for (int n = (int)get_group_id(1); n < p.d_state; n += (int)get_num_groups(1))
     for (int c = (int)get_global_id(0) * LANES; c < p.channels; c += (int)get_global_size(0) * LANES) {
         const int count = min(LANES, p.channels - c);
-        __global float *kept = state + (rows[b * p.rows_stride + LM_ROW_SLOT] * p.d_state + n) * p.channels + c;
+        __global const int *row = rows + b * p.rows_stride;
+        if (row[LM_ROW_LENGTH] == 0) continue;
+        __global float *kept = state + (row[LM_ROW_SLOT] * p.d_state + n) * p.channels + c;
         const floatv rate = lm_load(a + n * p.channels + c, count);
-        floatv carried = lm_load(kept, count);
+        floatv carried = row[LM_ROW_SEEN] > 0 ? lm_load(kept, count) : (floatv)(0.0f);
         for (int i = 0; i < p.chunks; i++) {
             const int record = b * p.chunks + i;
             __global float *entry = summary + (record * p.d_state + n) * p.channels + c;

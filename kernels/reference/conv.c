@@ -6,10 +6,12 @@
 
 static double silu(double x) { return x / (1 + exp(-x)); }
 
-/* Input of token t of the sequence `row` describes, for t from −history on; history holds what came before token 0. */
+/* Input of token t of the sequence `row` describes, for t from −history on; history holds what came before token 0, of
+ * which there were `seen`. */
 static double input(const lm_conv_params *p, const float *x, const float *history, const int32_t *row, int t, int c)
 {
     if (t >= 0) return x[(size_t)p->x_offset + (size_t)(row[LM_ROW_START] + t) * (size_t)p->x_stride + (size_t)c];
+    if (-t > row[LM_ROW_SEEN]) return 0;
     const int at = (row[LM_ROW_HEADS + p->ring] + p->history + t) % p->history;
     return history[((size_t)row[LM_ROW_SLOT] * (size_t)p->history + (size_t)at) * (size_t)p->channels + (size_t)c];
 }

@@ -30,7 +30,8 @@ void lm_reference_scan(const void *params, const int32_t *spec, void *const *buf
             const int t_end = t_chunk < row[LM_ROW_LENGTH] ? t_chunk : row[LM_ROW_LENGTH];
             for (int c = 0; c < p->channels; c++) {
                 double s[256];
-                for (int n = first; n < end; n++) s[n - first] = state[state_at(p, record, n, c)];
+                const bool resumes = p->chunks > 1 || row[LM_ROW_SEEN] > 0;
+                for (int n = first; n < end; n++) s[n - first] = resumes ? state[state_at(p, record, n, c)] : 0;
                 for (int t = t_first; t < t_end; t++) {
                     const size_t r = (size_t)(row[LM_ROW_START] + t);
                     const double input = u[r * (size_t)p->u_stride + (size_t)c];
@@ -48,7 +49,7 @@ void lm_reference_scan(const void *params, const int32_t *spec, void *const *buf
                         sum *= silu(z[r * (size_t)p->z_stride + (size_t)p->z_offset + (size_t)c]);
                     *out = (float)sum;
                 }
-                if (p->chunks > 1) continue;
+                if (p->chunks > 1 || t_first >= t_end) continue;
                 for (int n = first; n < end; n++) state[state_at(p, record, n, c)] = (float)s[n - first];
             }
         }

@@ -15,11 +15,13 @@ void lm_reference_scan_carry(const void *params, const int32_t *spec, void *cons
     const size_t channels = (size_t)p->channels, d_state = (size_t)p->d_state;
 
     for (int b = 0; b < p->batch; b++) {
-        const size_t slot = (size_t)rows[(size_t)b * (size_t)p->rows_stride + LM_ROW_SLOT];
+        const int32_t *row = rows + (size_t)b * (size_t)p->rows_stride;
+        if (row[LM_ROW_LENGTH] == 0) continue;
+        const size_t slot = (size_t)row[LM_ROW_SLOT];
         for (size_t n = 0; n < d_state; n++) {
             for (size_t c = 0; c < channels; c++) {
                 float *kept = state + (slot * d_state + n) * channels + c;
-                double carried = *kept;
+                double carried = row[LM_ROW_SEEN] > 0 ? *kept : 0;
                 for (int i = 0; i < p->chunks; i++) {
                     const size_t record = (size_t)b * (size_t)p->chunks + (size_t)i;
                     float *entry = summary + (record * d_state + n) * channels + c;
