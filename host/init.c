@@ -267,7 +267,7 @@ lm_status lm_model_init(const char *folder, const lm_config *config, const lm_in
         return lm_fail(NULL, LM_ERROR_IO, "%s: has a config.json or model.safetensors already", folder);
     lm_tensor_set set = {0};
     status = lm_init_tensors(&complete, params, &set);
-    if (status == LM_OK) status = lm_safetensors_write(path, set.tensors, set.count);
+    if (status == LM_OK) status = lm_safetensors_write(path, set.tensors, set.count, NULL, 0);
     if (status == LM_OK) {
         status = lm_config_write(folder, &complete);
         if (status != LM_OK) unlink(path); /* half a model would stand in the way of the next attempt */

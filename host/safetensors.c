@@ -35,6 +35,7 @@ struct lm_safetensors {
     size_t count;
     lm_tensor *tensors;       /* in the order of their bytes */
     const lm_tensor **sorted; /* by name */
+    json_t *metadata;         /* NULL where there is none */
 };
 
 /* ---- one tensor's description --------------------------------------------------------------------------------------- */
@@ -229,6 +230,7 @@ static lm_status read_tensors(lm_safetensors *file, json_t *root, uint64_t data_
         if (strcmp(name, "__metadata__") == 0) {
             lm_status status = check_metadata(file, entry);
             if (status != LM_OK) return status;
+            file->metadata = json_incref(entry);
             continue;
         }
         char cause[ERROR_SIZE];
@@ -339,6 +341,7 @@ void lm_safetensors_close(lm_safetensors **file)
     if (!file || !*file) return;
     lm_file_close(&(*file)->file);
     for (size_t i = 0; i < (*file)->count; i++) free((char *)(*file)->tensors[i].name);
+    json_decref((*file)->metadata);
     free((*file)->tensors);
     free((*file)->sorted);
     free(*file);
@@ -357,6 +360,11 @@ const lm_tensor *lm_safetensors_find(const lm_safetensors *file, const char *nam
     const lm_tensor key = {.name = name}, *wanted = &key;
     const lm_tensor **found = bsearch(&wanted, file->sorted, file->count, sizeof *file->sorted, compare_names);
     return found ? *found : NULL;
+}
+
+const char *lm_safetensors_metadata(const lm_safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(file->metadata, key));
 }
 
 const char *lm_safetensors_path(const lm_safetensors *file) { return file->file.path; }

@@ -40,6 +40,8 @@ const lm_tensor *lm_safetensors_at(const lm_safetensors *file, size_t index);
 /* NULL when there is none of that name. Faster than linear. */
 const lm_tensor *lm_safetensors_find(const lm_safetensors *file, const char *name);
 const char *lm_safetensors_path(const lm_safetensors *file);
+/* An entry of "__metadata__", or NULL. Owned by the file. */
+const char *lm_safetensors_metadata(const lm_safetensors *file, const char *key);
 
 /* Converts count elements from element `first` on to float32, exactly. LM_ERROR_INVALID_ARGUMENT when `first + count` is not
  * within the tensor; LM_ERROR_IO when the file cannot be read or was changed since it was opened (its size or modification
@@ -49,8 +51,14 @@ lm_status lm_tensor_to_float(const lm_tensor *tensor, uint64_t first, uint64_t c
 /* Whether two tensors have the same shape and, as float32, the same bits. Fails as lm_tensor_to_float does. */
 lm_status lm_tensor_equal(const lm_tensor *a, const lm_tensor *b, bool *equal);
 
-/* Writes float32 tensors (data aligned float, dtype F32) with "format": "pt" as metadata, atomically (a temporary file beside
+/* An entry to write into "__metadata__", where "format": "pt" always is. */
+typedef struct lm_metadata {
+    const char *key, *value;
+} lm_metadata;
+
+/* Writes float32 tensors (data aligned float, dtype F32) and metadata (NULL for none), atomically (a temporary file beside
  * it, flushed to the disk, then renamed). Tensors are laid out in the order given. */
-lm_status lm_safetensors_write(const char *path, const lm_tensor *tensors, size_t count);
+lm_status lm_safetensors_write(const char *path, const lm_tensor *tensors, size_t count, const lm_metadata *metadata,
+                               size_t metadata_count);
 
 #endif

@@ -34,10 +34,13 @@ static const char *check_tensor(const lm_tensor *tensor, uint64_t *end)
     return NULL;
 }
 
-static lm_status build_header(const char *path, const lm_tensor *tensors, size_t count, char **text)
+static lm_status build_header(const char *path, const lm_tensor *tensors, size_t count, const lm_metadata *metadata,
+                              size_t metadata_count, char **text)
 {
     uint64_t begin = 0;
-    json_t *root = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    json_t *root = json_pack("{s:{s:s}}", "__metadata__", "format", "pt"), *entries = json_object_get(root, "__metadata__");
+    for (size_t i = 0; i < metadata_count; i++)
+        json_object_set_new(entries, metadata[i].key, json_string(metadata[i].value));
     for (size_t i = 0; i < count; i++) {
         uint64_t end = begin;
         const char *cause = check_tensor(&tensors[i], &end);
@@ -54,7 +57,7 @@ static lm_status build_header(const char *path, const lm_tensor *tensors, size_t
     }
     /* Every call above copes with the NULL of one that failed for want of memory (or of a name that is not UTF-8): what is
      * missing at the end tells. */
-    *text = json_object_size(root) == count + 1 ? json_dumps(root, JSON_COMPACT) : NULL;
+    *text = json_object_size(root) == count + 1 && json_object_size(entries) == metadata_count + 1 ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!*text) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory, or a tensor's name is not UTF-8", path);
     return LM_OK;
@@ -71,11 +74,12 @@ static lm_status write_header(lm_file_writer *writer, const char *text)
     return status;
 }
 
-lm_status lm_safetensors_write(const char *path, const lm_tensor *tensors, size_t count)
+lm_status lm_safetensors_write(const char *path, const lm_tensor *tensors, size_t count, const lm_metadata *metadata,
+                               size_t metadata_count)
 {
     char *text = NULL;
     lm_file_writer writer;
-    lm_status status = build_header(path, tensors, count, &text);
+    lm_status status = build_header(path, tensors, count, metadata, metadata_count, &text);
     if (status != LM_OK) return status;
     status = lm_file_create(path, &writer);
     if (status == LM_OK) {

@@ -83,7 +83,7 @@ static lm_status check_recording(lm_list *list, const char *what)
     return lm_device_check(list->device);
 }
 
-static lm_status check_view(lm_list *list, const char *what, const lm_view *view)
+static lm_status check_view(lm_list *list, const char *what, const lm_view *view, uint32_t alignment)
 {
     lm_context *context = list->device->context;
     const lm_device_info *info = &list->device->info;
@@ -93,9 +93,9 @@ static lm_status check_view(lm_list *list, const char *what, const lm_view *view
         return lm_fail(context, LM_ERROR_INVALID_ARGUMENT, "%s: bytes %llu + %llu are outside a buffer of %llu", what,
                        (unsigned long long)view->offset, (unsigned long long)view->size,
                        (unsigned long long)view->buffer->size);
-    if (view->offset % info->binding_alignment != 0)
+    if (view->offset % alignment != 0)
         return lm_fail(context, LM_ERROR_INVALID_ARGUMENT, "%s: offset %llu is not a multiple of %u", what,
-                       (unsigned long long)view->offset, info->binding_alignment);
+                       (unsigned long long)view->offset, alignment);
     if (view->size > info->max_binding_bytes)
         return lm_fail(context, LM_ERROR_OUT_OF_DEVICE_MEMORY, "%s: a binding of %llu bytes is over the device's limit of %llu",
                        what, (unsigned long long)view->size, (unsigned long long)info->max_binding_bytes);
@@ -162,7 +162,7 @@ lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, 
             bound[i] = lm_view_whole(device->dummy);
             continue;
         }
-        status = check_view(list, kernel->stem, &bound[i]);
+        status = check_view(list, kernel->stem, &bound[i], device->info.binding_alignment);
         if (status != LM_OK) return status;
         accesses[access_count++] = (lm_access){bound[i].buffer, bound[i].offset, bound[i].offset + bound[i].size,
                                                kernel->access[i] != 'r'};
@@ -182,8 +182,8 @@ lm_status lm_list_copy(lm_list *list, lm_view to, lm_view from)
     LM_REQUIRE(NULL, list != NULL && to.buffer != NULL && from.buffer != NULL);
     LM_REQUIRE(list->device->context, to.size == from.size && to.size % 4 == 0);
     lm_status status = check_recording(list, "lm_list_copy");
-    if (status == LM_OK) status = check_view(list, "lm_list_copy", &to);
-    if (status == LM_OK) status = check_view(list, "lm_list_copy", &from);
+    if (status == LM_OK) status = check_view(list, "lm_list_copy", &to, 4);
+    if (status == LM_OK) status = check_view(list, "lm_list_copy", &from, 4);
     if (status != LM_OK) return status;
     const lm_access accesses[2] = {{to.buffer, to.offset, to.offset + to.size, true},
                                    {from.buffer, from.offset, from.offset + from.size, false}};
@@ -197,7 +197,7 @@ lm_status lm_list_fill(lm_list *list, lm_view to, uint32_t word)
     LM_REQUIRE(NULL, list != NULL && to.buffer != NULL);
     LM_REQUIRE(list->device->context, to.size % 4 == 0);
     lm_status status = check_recording(list, "lm_list_fill");
-    if (status == LM_OK) status = check_view(list, "lm_list_fill", &to);
+    if (status == LM_OK) status = check_view(list, "lm_list_fill", &to, 4);
     if (status != LM_OK) return status;
     const lm_access access = {to.buffer, to.offset, to.offset + to.size, true};
     status = order(list, &access, 1);

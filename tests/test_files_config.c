@@ -302,7 +302,7 @@ static void write_block(const char *folder, const char *without, const lm_tensor
         used++;
     }
     char *path = lm_test_join(folder, "model.safetensors");
-    cr_assert(lm_safetensors_write(path, tensors, used) == LM_OK, "%s", lm_last_error());
+    cr_assert(lm_safetensors_write(path, tensors, used, NULL, 0) == LM_OK, "%s", lm_last_error());
     free(path);
 }
 

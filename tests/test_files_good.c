@@ -219,7 +219,7 @@ Test(files, write, .timeout = 60)
     };
     char *folder = lm_test_folder_create(), *path = lm_test_join(folder, "written.safetensors");
     lm_test_file_write(path, "replaced", 8);
-    cr_assert(lm_safetensors_write(path, tensors, 3) == LM_OK, "%s", lm_last_error());
+    cr_assert(lm_safetensors_write(path, tensors, 3, NULL, 0) == LM_OK, "%s", lm_last_error());
     cr_expect(count_entries(folder) == 1);
 
     size_t size;
@@ -262,13 +262,13 @@ Test(files, write_refused, .timeout = 60)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(expected, sizeof expected, "%s: %s", path, cases[i].message);
-        cr_expect(lm_safetensors_write(path, cases[i].tensors, 2) == LM_ERROR_INVALID_ARGUMENT);
+        cr_expect(lm_safetensors_write(path, cases[i].tensors, 2, NULL, 0) == LM_ERROR_INVALID_ARGUMENT);
         cr_expect(strcmp(lm_last_error(), expected) == 0, "%s\n  not %s", lm_last_error(), expected);
     }
     cr_expect(count_entries(folder) == 0);
-    cr_expect(lm_safetensors_write("/dev/null", &good, 1) == LM_ERROR_IO);
+    cr_expect(lm_safetensors_write("/dev/null", &good, 1, NULL, 0) == LM_ERROR_IO);
     cr_expect(strcmp(lm_last_error(), "/dev/null: not a regular file") == 0, "%s", lm_last_error());
-    cr_expect(lm_safetensors_write("/nonexistent/x", &good, 1) == LM_ERROR_IO);
+    cr_expect(lm_safetensors_write("/nonexistent/x", &good, 1, NULL, 0) == LM_ERROR_IO);
     free(path);
     lm_test_folder_remove(folder);
 }
