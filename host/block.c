@@ -10,13 +10,13 @@ lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset
     return view;
 }
 
-static lm_scan_params scan_params(const lm_model *model, uint32_t batch, uint32_t length)
+static lm_scan_params scan_params(const lm_model *model, const lm_pass_key *key)
 {
     const lm_config *config = &model->config;
     const int di = (int)model->d_inner, n = (int)config->d_state, r = (int)config->dt_rank;
     lm_scan_params params = {
-        .batch = (int)batch,
-        .length = (int)length,
+        .batch = (int)key->pieces,
+        .length = (int)key->longest,
         .channels = di,
         .d_state = n,
         .u_stride = di,
@@ -34,12 +34,11 @@ static lm_scan_params scan_params(const lm_model *model, uint32_t batch, uint32_
     return params;
 }
 
-void lm_block_plan(const lm_model *model, uint32_t batch, uint32_t length, lm_buffer *buffer, uint64_t *offset,
-                   lm_block_workspace *w)
+void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buffer, uint64_t *offset, lm_block_workspace *w)
 {
     const lm_config *config = &model->config;
-    const uint64_t row = (uint64_t)batch * length * sizeof(float), di = model->d_inner;
-    const lm_scan_params scan = scan_params(model, batch, length);
+    const uint64_t row = key->rows * sizeof(float), di = model->d_inner;
+    const lm_scan_params scan = scan_params(model, key);
     uint64_t summary = 0, total = 0;
     lm_scan_workspace(&scan, &summary, &total);
     const bool stacked = config->variant == LM_VARIANT_STCN && config->branches > 1;
@@ -82,14 +81,14 @@ static lm_status linear(lm_list *list, const lm_matrix *matrix, int rows, int ld
 
 /* The front-end: u = conv(x), and the rings moved on. *u is where the result lies. */
 static lm_status record_conv(const lm_model *model, const lm_block *block, lm_list *list, const lm_block_workspace *w,
-                             const lm_view *history, lm_view rows, uint32_t batch, uint32_t length, lm_view *u)
+                             const lm_view *history, const lm_pass_key *key, lm_view rows, lm_view *u)
 {
     const lm_config *config = &model->config;
-    const int di = (int)model->d_inner, total = (int)(batch * length);
+    const int di = (int)model->d_inner, total = (int)key->rows;
     const bool stacked = config->variant == LM_VARIANT_STCN, wide = config->variant == LM_VARIANT_DPWC;
     lm_conv_params params = {
-        .batch = (int)batch,
-        .length = (int)length,
+        .batch = (int)key->pieces,
+        .length = (int)key->longest,
         .channels = di,
         .taps = (int)config->d_conv,
         .branches = (int)config->branches,
@@ -137,22 +136,21 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
 }
 
 lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w,
-                          const lm_state *state, lm_view rows, uint32_t batch, uint32_t length, lm_view x, lm_view residual,
-                          lm_view out)
+                          const lm_pass_key *key, lm_view rows, lm_view x, lm_view residual, lm_view out)
 {
     const lm_block *block = &model->blocks[index];
-    const int di = (int)model->d_inner, total = (int)(batch * length);
+    const int di = (int)model->d_inner, total = (int)key->rows;
     const lm_view none = {0};
     lm_view u;
     lm_status status = linear(list, &block->in_proj, total, (int)model->config.d_model, 0, x, block->in_bias, none, w->xz);
     if (status == LM_OK)
-        status = record_conv(model, block, list, w, state->history + (size_t)index * model->rings, rows, batch, length, &u);
+        status = record_conv(model, block, list, w, key->state->history + (size_t)index * model->rings, key, rows, &u);
     if (status == LM_OK) status = linear(list, &block->x_proj, total, di, 0, u, none, none, w->bcdt);
     if (status == LM_OK)
         status = linear(list, &block->dt_proj, total, (int)block->x_proj.out, LM_GEMM_SOFTPLUS, w->bcdt, block->dt_bias, none,
                         w->delta);
     if (status == LM_OK) {
-        const lm_scan_params params = scan_params(model, batch, length);
+        const lm_scan_params params = scan_params(model, key);
         const lm_scan_views views = {
             .u = u,
             .delta = w->delta,
@@ -161,7 +159,7 @@ lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, 
             .d = block->d,
             .z = w->xz,
             .rows = rows,
-            .state = state->scan[index],
+            .state = key->state->scan[index],
             .y = w->y,
             .summary = w->summary,
             .total = w->total,

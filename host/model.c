@@ -69,6 +69,7 @@ void lm_model_destroy(lm_model **out)
         lm_log(model->device->context, LM_LOG_ERROR, "a model is destroyed with %u states alive", model->state_count);
     lm_buffer_destroy(&model->workspace);
     lm_weights_free(model);
+    free(model->pieces);
     free(model);
     *out = NULL;
 }
@@ -91,117 +92,236 @@ static lm_status get_scratch(lm_model *model, uint32_t slots, lm_state **out)
     return LM_OK;
 }
 
+/* What a call runs: packed sequences, and where their slots are. */
 typedef struct call {
-    uint32_t batch, length;
+    lm_sequences sequences;      /* offsets NULL: each has `length` tokens */
+    uint32_t length;
     lm_output kind;
-    const float *x;
-    float *y;
-    const int32_t *tokens, *targets;
-    void *output;
+    lm_pass_io io;
 } call;
 
-/* Where sequence b0, token t0 lies in an array of `width` elements a row; NULL stays NULL. */
-static const void *at(const void *base, size_t row, size_t width)
+static uint64_t sequence_first(const call *c, uint32_t i)
 {
-    return base != NULL ? (const unsigned char *)base + row * width * sizeof(float) : NULL;
+    return c->sequences.offsets != NULL ? c->sequences.offsets[i] : (uint64_t)i * c->length;
 }
 
-/* Runs tokens t0 … t0+length−1 of sequences b0 … b0+batch−1. */
-static lm_status run_piece(lm_model *model, const call *c, lm_state *state, bool fresh, uint32_t b0, uint32_t batch,
-                           uint32_t t0, uint32_t length)
+static uint32_t sequence_length(const call *c, uint32_t i)
 {
-    const bool last = t0 + length == c->length;
-    const bool by_row = c->kind == LM_OUTPUT_ALL || c->kind == LM_OUTPUT_LOSS;
-    const lm_output kind = by_row || last ? c->kind : LM_OUTPUT_NONE;
-    const lm_pass_key key = {.state = state, .batch = batch, .length = length, .kind = kind, .fresh = fresh && t0 == 0};
-    lm_pass *pass = NULL;
-    lm_status status = lm_pass_get(model, &key, &pass);
-    if (status != LM_OK) return status;
-    const size_t row = (size_t)b0 * c->length + t0, width = model->config.d_model;
-    const size_t out_width = c->kind == LM_OUTPUT_ALL || c->kind == LM_OUTPUT_LAST ? model->config.vocab_size : 1;
-    const lm_pass_io io = {
-        .first_slot = fresh ? 0 : b0, /* the scratch state is used from its first slot on, group by group */
-        .x = at(c->x, row, width),
-        .y = (float *)at(c->y, row, width),
-        .tokens = at(c->tokens, row, 1),
-        .targets = at(c->targets, row, 1),
-        .output = (void *)at(c->output, by_row ? row : b0, out_width),
-        .stride = c->length,
-    };
-    return lm_pass_run(model, pass, &io);
+    return c->sequences.offsets != NULL ? c->sequences.offsets[i + 1] - c->sequences.offsets[i] : c->length;
+}
+
+/* Where a call has got to: tokens of sequence `next` before `done` have been given to passes. */
+typedef struct progress {
+    uint32_t next, done;
+} progress;
+
+/* Takes the pieces of the next pass: whole sequences while they fit, or as much as fits of one. A sequence that is cut stands
+ * alone but for its rest, which is first in its pass: so calls without a state, which give slots by place, go on in slot 0. */
+static uint32_t take_pieces(lm_model *model, const call *c, bool fresh, uint32_t most, uint32_t max_rows, progress *at,
+                            lm_pass_key *key)
+{
+    uint32_t count = 0;
+    key->rows = key->longest = 0;
+    while (count < most && at->next < c->sequences.count) {
+        const uint32_t left = sequence_length(c, at->next) - at->done;
+        if (left == 0) {
+            at->next++;
+            at->done = 0;
+            continue;
+        }
+        const uint32_t longest = left > key->longest ? left : key->longest;
+        if (count > 0 && (uint64_t)(count + 1) * longest > max_rows) break;
+        lm_piece *piece = &model->pieces[count];
+        *piece = (lm_piece){
+            .slot = fresh ? count : c->sequences.slots != NULL ? c->sequences.slots[at->next] : at->next,
+            .sequence = at->next,
+            .length = left < max_rows ? left : max_rows,
+            .row = sequence_first(c, at->next) + at->done,
+            .ends = left <= max_rows,
+        };
+        if (fresh && at->done == 0) model->scratch->positions[count] = 0;
+        key->rows += piece->length;
+        if (piece->length > key->longest) key->longest = piece->length;
+        count++;
+        at->done += piece->length;
+        if (!piece->ends) break;
+        at->next++;
+        at->done = 0;
+    }
+    key->pieces = count;
+    return count;
+}
+
+static lm_status reserve_pieces(lm_model *model, uint32_t count)
+{
+    if (count <= model->piece_capacity) return LM_OK;
+    lm_piece *grown = realloc(model->pieces, count * sizeof *grown);
+    if (grown == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "a batch of %u sequences: out of memory", count);
+    model->pieces = grown;
+    model->piece_capacity = count;
+    return LM_OK;
 }
 
 static lm_status run_call(lm_model *model, const call *c, lm_state *state)
 {
+    const bool fresh = state == NULL, by_row = c->kind == LM_OUTPUT_ALL || c->kind == LM_OUTPUT_LOSS;
     model->device_seconds = 0.0;
-    if (c->batch == 0 || c->length == 0) return LM_OK;
-    uint32_t batch = c->batch, length = c->length;
-    const bool fresh = state == NULL;
-    lm_pass_fit(model, c->kind, fresh, &batch, &length);
-    lm_status status = LM_OK;
-    if (fresh) status = get_scratch(model, batch, &state);
-    for (uint32_t b0 = 0, b = batch; b0 < c->batch && status == LM_OK; b0 += b) {
-        if (b > c->batch - b0) b = c->batch - b0;
-        for (uint32_t t0 = 0, t = length; t0 < c->length && status == LM_OK; t0 += t) {
-            if (t > c->length - t0) t = c->length - t0; /* so that t0 ends at length and cannot wrap round */
-            status = run_piece(model, c, state, fresh, b0, b, t0, t);
+    if (c->sequences.count == 0) return LM_OK;
+    uint32_t most, max_rows;
+    lm_pass_limits(model, c->kind, fresh, c->sequences.count, &most, &max_rows);
+    lm_status status = reserve_pieces(model, most);
+    if (status == LM_OK && fresh) status = get_scratch(model, most, &state);
+    bool ran = false;
+    for (progress at = {0}; status == LM_OK;) {
+        lm_pass_key key = {.state = state, .kind = c->kind};
+        if (take_pieces(model, c, fresh, most, max_rows, &at, &key) == 0) break;
+        if (!by_row && !model->pieces[key.pieces - 1].ends) key.kind = LM_OUTPUT_NONE; /* a cut sequence stands alone */
+        lm_pass *pass = NULL;
+        status = lm_pass_get(model, &key, &pass);
+        if (status == LM_OK) status = lm_pass_run(model, pass, model->pieces, &c->io);
+        /* The caller's state has moved on in part and cannot be taken back: no later call may use it. */
+        if (status != LM_OK && ran && !fresh) {
+            model->device->lost = true;
+            status = lm_fail(model->device->context, LM_ERROR_DEVICE_LOST, "%s: failed between two passes of a call: %s",
+                             model->device->info.id, lm_last_error());
         }
+        ran = true;
     }
     return status;
 }
 
-static lm_status check_state(const lm_model *model, const lm_state *state, uint32_t batch, const char *what)
+/* Refuses sequences that do not fit the state. */
+static lm_status check_sequences(const char *what, const lm_sequences *sequences, lm_state *state)
 {
-    if (state == NULL) return LM_OK;
-    if (state->model != model) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: the state is of another model", what);
-    if (state->slots != batch)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: a batch of %u does not match a state of %u slots", what, batch,
-                       state->slots);
+    const uint32_t *offsets = sequences->offsets, *slots = sequences->slots, count = sequences->count;
+    if (offsets == NULL && count > 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: sequences need offsets", what);
+    if (count > 0 && offsets[0] != 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: offsets start at %u instead of 0", what, offsets[0]);
+    for (uint32_t i = 0; i < count; i++)
+        if (offsets[i + 1] < offsets[i])
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: offsets decrease from %u to %u at sequence %u", what, offsets[i],
+                           offsets[i + 1], i);
+    if (state == NULL) {
+        if (slots != NULL) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slots without a state", what);
+        return LM_OK;
+    }
+    if (++state->mark == 0) { /* after 2^32 calls */
+        memset(state->marks, 0, state->slots * sizeof *state->marks);
+        state->mark = 1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t slot = slots != NULL ? slots[i] : i;
+        if (slot >= state->slots)
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u of sequence %u is outside a state of %u slots", what, slot, i,
+                           state->slots);
+        if (state->marks[slot] == state->mark)
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u is used twice in one batch", what, slot);
+        state->marks[slot] = state->mark;
+    }
     return LM_OK;
+}
+
+static lm_status check_model(const char *what, const lm_model *model, const lm_state *state)
+{
+    if (state == NULL || state->model == model) return LM_OK;
+    return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: the state is of another model", what);
+}
+
+static lm_status check_batch(const char *what, const lm_state *state, uint32_t batch)
+{
+    if (state == NULL || state->slots == batch) return LM_OK;
+    return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: a batch of %u does not match a state of %u slots", what, batch,
+                   state->slots);
+}
+
+static lm_status check_block_call(const char *what, const lm_model *model, const lm_state *state)
+{
+    if (model == NULL) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a model", what);
+    if (model->config.layers > 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: this is a language model; it runs tokens (lm_model_run)", what);
+    return check_model(what, model, state);
 }
 
 lm_status lm_block_forward(lm_model *model, lm_state *state, uint32_t batch, uint32_t length, const float *x, float *y)
 {
-    if (model == NULL || ((x == NULL || y == NULL) && batch > 0 && length > 0))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_block_forward: requires a model, an input and an output");
-    if (model->config.layers > 0)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_block_forward: this is a language model; it runs tokens (lm_model_run)");
-    lm_status status = check_state(model, state, batch, "lm_block_forward");
+    lm_status status = check_block_call("lm_block_forward", model, state);
+    if (status == LM_OK) status = check_batch("lm_block_forward", state, batch);
     if (status != LM_OK) return status;
-    const call c = {.batch = batch, .length = length, .kind = LM_OUTPUT_NONE, .x = x, .y = y};
+    if ((x == NULL || y == NULL) && batch > 0 && length > 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_block_forward: requires an input and an output");
+    const call c = {.sequences = {.count = batch}, .length = length, .io = {.x = x, .y = y}};
     return run_call(model, &c, state);
 }
 
-static lm_status check_tokens(const char *name, const int32_t *tokens, uint32_t batch, uint32_t length, uint32_t vocab)
+lm_status lm_block_forward_packed(lm_model *model, lm_state *state, const lm_sequences *sequences, const float *x, float *y)
 {
-    for (size_t i = 0; i < (size_t)batch * length; i++)
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
-            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: %s %d at position %zu of sequence %zu is outside the "
-                           "vocabulary of %u", name, (int)tokens[i], i % length, i / length, vocab);
+    static const char what[] = "lm_block_forward_packed";
+    lm_status status = check_block_call(what, model, state);
+    if (status != LM_OK) return status;
+    if (sequences == NULL) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires sequences", what);
+    status = check_sequences(what, sequences, state);
+    if (status != LM_OK) return status;
+    if ((x == NULL || y == NULL) && sequences->count > 0 && sequences->offsets[sequences->count] > 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires an input and an output", what);
+    const call c = {.sequences = *sequences, .io = {.x = x, .y = y}};
+    return run_call(model, &c, state);
+}
+
+/* The sequence that row `row` of the call belongs to. */
+static uint32_t sequence_of(const call *c, uint64_t row)
+{
+    uint32_t i = 0;
+    while (row >= sequence_first(c, i) + sequence_length(c, i)) i++;
+    return i;
+}
+
+static lm_status check_tokens(const char *name, const int32_t *tokens, const call *c, uint64_t rows, uint32_t vocab)
+{
+    for (uint64_t i = 0; i < rows; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab) {
+            const uint32_t sequence = sequence_of(c, i);
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
+                           "lm_model_run: %s %d at position %llu of sequence %u is outside the vocabulary of %u", name,
+                           (int)tokens[i], (unsigned long long)(i - sequence_first(c, sequence)), sequence, vocab);
+        }
     return LM_OK;
+}
+
+static lm_status check_run(const lm_model *model, const lm_run_params *p, const call *c)
+{
+    uint64_t rows = c->sequences.count == 0 ? 0 : sequence_first(c, c->sequences.count - 1);
+    if (c->sequences.count > 0) rows += sequence_length(c, c->sequences.count - 1);
+    if ((unsigned)p->kind > LM_OUTPUT_LOSS)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: %d is no kind of output", (int)p->kind);
+    if (rows > 0 && (p->tokens == NULL || (p->kind != LM_OUTPUT_NONE && p->output == NULL) ||
+                     (p->kind == LM_OUTPUT_LOSS && p->targets == NULL)))
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: tokens, targets or output are missing");
+    if (p->kind == LM_OUTPUT_LAST || p->kind == LM_OUTPUT_ARGMAX)
+        for (uint32_t i = 0; i < c->sequences.count; i++)
+            if (sequence_length(c, i) == 0)
+                return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: sequence %u has no tokens, and so no last one", i);
+    lm_status status = check_tokens("token", p->tokens, c, rows, model->config.vocab_size);
+    if (status == LM_OK && p->kind == LM_OUTPUT_LOSS)
+        status = check_tokens("target", p->targets, c, rows, model->config.vocab_size);
+    return status;
 }
 
 lm_status lm_model_run(lm_model *model, lm_state *state, const lm_run_params *params)
 {
+    static const char what[] = "lm_model_run";
     if (model == NULL || params == NULL)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: requires a model and parameters");
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a model and parameters", what);
     if (model->config.layers == 0)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: this is a bare block; it runs lm_block_forward");
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: this is a bare block; it runs lm_block_forward", what);
     const lm_run_params *p = params;
-    const bool empty = p->batch == 0 || p->length == 0;
-    if ((unsigned)p->kind > LM_OUTPUT_LOSS)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: %d is no kind of output", (int)p->kind);
-    if (!empty && (p->tokens == NULL || (p->kind != LM_OUTPUT_NONE && p->output == NULL) ||
-                   (p->kind == LM_OUTPUT_LOSS && p->targets == NULL)))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: tokens, targets or output are missing");
-    if (p->length == 0 && p->batch > 0 && (p->kind == LM_OUTPUT_LAST || p->kind == LM_OUTPUT_ARGMAX))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_model_run: no tokens have no last one");
-    lm_status status = check_state(model, state, p->batch, "lm_model_run");
-    if (status == LM_OK && !empty) status = check_tokens("token", p->tokens, p->batch, p->length, model->config.vocab_size);
-    if (status == LM_OK && !empty && p->kind == LM_OUTPUT_LOSS)
-        status = check_tokens("target", p->targets, p->batch, p->length, model->config.vocab_size);
+    lm_status status = check_model(what, model, state);
+    if (status == LM_OK)
+        status = p->sequences != NULL ? check_sequences(what, p->sequences, state) : check_batch(what, state, p->batch);
     if (status != LM_OK) return status;
-    const call c = {.batch = p->batch, .length = p->length, .kind = p->kind, .tokens = p->tokens, .targets = p->targets,
-                    .output = p->output};
-    return run_call(model, &c, state);
+    call c = {.sequences = {.count = p->batch}, .length = p->length, .kind = p->kind,
+              .io = {.tokens = p->tokens, .targets = p->targets, .output = p->output}};
+    if (p->sequences != NULL) c.sequences = *p->sequences;
+    status = check_run(model, p, &c);
+    return status == LM_OK ? run_call(model, &c, state) : status;
 }

@@ -87,6 +87,7 @@ typedef struct lm_block {
 } lm_block;
 
 typedef struct lm_pass lm_pass;
+typedef struct lm_piece lm_piece;
 
 enum { LM_PASS_CACHE = 32 }; /* as litemamba.h says of lm_block_forward */
 
@@ -109,6 +110,8 @@ struct lm_model {
 
     lm_buffer *workspace;          /* shared by all passes */
     lm_pass *passes[LM_PASS_CACHE]; /* most recently used first */
+    lm_piece *pieces;              /* of the pass that is being put together */
+    uint32_t piece_capacity;
     lm_state *scratch;             /* of calls without a state */
     double device_seconds;
     uint32_t state_count;
@@ -127,7 +130,11 @@ lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_t
 struct lm_state {
     lm_model *model;
     uint32_t slots;
-    uint64_t *positions;           /* tokens seen, a slot */
+    uint64_t *positions;           /* tokens seen, a slot; what lies in the slot's memory before the first is never read */
+    uint32_t *marks, mark;         /* marks[slot] == mark: named by the call that is being checked */
+    uint32_t *free_slots;          /* a stack of those that lm_state_acquire may give */
+    uint32_t free_count;
+    bool *acquired;                /* a slot */
     lm_buffer **layers;            /* one buffer a block */
     lm_view *history;              /* [block·rings + ring]: (slots, ring_length, d_inner) */
     lm_view *scan;                 /* [block]: (slots, d_state, d_inner) */
@@ -135,38 +142,47 @@ struct lm_state {
 
 /* Slots of one state that the device's limits on bindings and allocations allow; 0 when not even one fits. */
 uint32_t lm_state_max_slots(const lm_model *model);
+/* One slot's ring (ring_length, d_inner), and its scan state (d_state, d_inner). Not aligned for bindings. */
+lm_view lm_state_history(const lm_state *state, uint32_t block, uint32_t ring, uint32_t slot);
+lm_view lm_state_scan(const lm_state *state, uint32_t block, uint32_t slot);
 /* Bytes of one slot in all blocks. */
 uint64_t lm_state_model_bytes(const lm_model *model);
 
 /* ---- passes ------------------------------------------------------------------------------------------------------- */
 
+/* Some tokens of one sequence, run in one pass. */
+struct lm_piece {
+    uint32_t slot;
+    uint32_t sequence;             /* which of the call: where a sequence's own output goes */
+    uint32_t length;               /* tokens, above 0 */
+    uint64_t row;                  /* the first of them in the caller's packed arrays */
+    bool ends;                     /* the sequence's last token of the call is among them */
+};
+
 /* What tells one recorded pass from another. */
 typedef struct lm_pass_key {
     lm_state *state;
-    uint32_t batch, length;        /* sequences, tokens of each */
+    uint32_t pieces, rows, longest; /* rows in all, and of the longest piece */
     lm_output kind;                /* of a language model */
-    bool fresh;                    /* clear the state's first `batch` slots before */
 } lm_pass_key;
 
-/* Cuts a call: lowers *batch and *length, both above 0, to what one pass may have. A pass takes as many tokens of a sequence as
- * it can before it takes more sequences. `fresh`: of a call without a state. */
-void lm_pass_fit(const lm_model *model, lm_output kind, bool fresh, uint32_t *batch, uint32_t *length);
+/* What one pass may have: pieces, and pieces times the longest one's tokens. At least 1 each. `sequences` is the call's number
+ * of them; `fresh`: a call without a state. */
+void lm_pass_limits(const lm_model *model, lm_output kind, bool fresh, uint32_t sequences, uint32_t *pieces, uint32_t *rows);
 
 /* The recorded pass for this key, from the cache or new. */
 lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **pass);
 
-/* Runs it for slots first_slot … first_slot+batch−1 and moves their positions on. Inputs and outputs are the packed rows of the
- * pass; which of them are used depends on the model and kind. A stride is the distance of two sequences in elements of the
- * caller's array (rows of a sequence are contiguous). */
+/* The caller's packed arrays; which of them are used depends on the model and kind. */
 typedef struct lm_pass_io {
-    uint32_t first_slot;
     const float *x;                /* bare block: in, d_model a row */
     float *y;                      /* out */
     const int32_t *tokens, *targets;
-    void *output;
-    size_t stride;                 /* rows between two sequences in x, y, tokens, targets and all-row outputs */
+    void *output;                  /* by row, or by sequence for LAST and ARGMAX */
 } lm_pass_io;
-lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_pass_io *io);
+
+/* Runs the pass for these pieces, key.pieces of them, and moves their slots' positions on. */
+lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io);
 
 /* Forgets recorded passes of a state (NULL: all). */
 void lm_pass_forget(lm_model *model, const lm_state *state);
@@ -185,16 +201,16 @@ typedef struct lm_block_workspace {
 } lm_block_workspace;
 
 /* Lays views out from *offset on in `buffer` (NULL: only counts) and moves *offset on. */
-void lm_block_plan(const lm_model *model, uint32_t batch, uint32_t length, lm_buffer *buffer, uint64_t *offset,
+void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buffer, uint64_t *offset,
                    lm_block_workspace *workspace);
 
 /* Part of the arena: `bytes` at the next aligned offset. */
 lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset, uint64_t bytes);
 
-/* out = block(x) (+ residual, which may be out's own buffer). x, residual and out are (batch·length, d_model). */
+/* out = block(x) (+ residual, which may be out's own buffer). x, residual and out are (key->rows, d_model); `rows` is the row
+ * table. */
 lm_status lm_block_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
-                          const lm_state *state, lm_view rows, uint32_t batch, uint32_t length, lm_view x, lm_view residual,
-                          lm_view out);
+                          const lm_pass_key *key, lm_view rows, lm_view x, lm_view residual, lm_view out);
 
 /* y[:, c_offset …] = x·Wᵀ, piece by piece. */
 lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,

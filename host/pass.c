@@ -16,6 +16,7 @@ struct lm_pass {
     int32_t *shadow;       /* the host's copy of the row table, tokens and targets, laid out as in `input` */
     uint64_t shadow_bytes;
     lm_view rows, tokens, targets;
+    lm_view last;          /* the last row of each piece, where those are gathered */
     lm_view x;             /* bare block: input (rows, d_model) */
     lm_buffer *small_output; /* where the result is small, else NULL */
     lm_view output;        /* the result, dense */
@@ -72,32 +73,39 @@ static uint64_t submission_rows(const lm_model *model, uint64_t logits)
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-void lm_pass_fit(const lm_model *model, lm_output kind, bool fresh, uint32_t *batch, uint32_t *length)
+void lm_pass_limits(const lm_model *model, lm_output kind, bool fresh, uint32_t sequences, uint32_t *pieces, uint32_t *rows)
 {
     const lm_device_info *info = &model->device->info;
     const uint64_t vocab = model->config.layers > 0 && kind != LM_OUTPUT_NONE ? model->config.vocab_size : 0;
-    const uint64_t a_row = per_row(kind) ? vocab : 0, a_sequence = (vocab - a_row) * sizeof(float);
-    uint64_t room = least(model->workspace_limit, info->max_allocation_bytes), sequences = *batch;
+    /* LAST and ARGMAX have logits a piece, and the row that these are made of */
+    const uint64_t a_row = per_row(kind) ? vocab : 0;
+    const uint64_t a_piece = vocab > a_row ? (vocab + model->config.d_model) * sizeof(float) : 0;
+    uint64_t room = least(model->workspace_limit, info->max_allocation_bytes), most = sequences;
     const uint64_t padding = ARRAYS * (uint64_t)(info->binding_alignment + 64);
     room = room > padding ? room - padding : 1;
     if (fresh) { /* the scratch state may take as much again */
-        sequences = least(sequences, lm_state_max_slots(model));
-        sequences = least(sequences, room / lm_state_model_bytes(model));
+        most = least(most, lm_state_max_slots(model));
+        most = least(most, room / lm_state_model_bytes(model));
     }
-    if (a_sequence > 0) sequences = least(sequences, least(room / 2, info->max_binding_bytes) / a_sequence);
-    if (sequences == 0) sequences = 1;
-    const uint64_t logits = least(sequences * a_sequence, room);
-    uint64_t rows = (room - logits) / (row_bytes(model) + a_row * sizeof(float));
-    rows = least(least(rows, binding_rows(model, a_row)), least(submission_rows(model, a_row), MAX_ROWS));
-    if (rows == 0) rows = 1;
-    *length = (uint32_t)least(*length, rows);
-    *batch = (uint32_t)least(sequences, rows / *length);
+    if (a_piece > 0) most = least(most, least(room / 2, info->max_binding_bytes) / a_piece);
+    if (most == 0) most = 1;
+    const uint64_t logits = least(most * a_piece, room);
+    uint64_t fit = (room - logits) / (row_bytes(model) + a_row * sizeof(float));
+    fit = least(least(fit, binding_rows(model, a_row)), least(submission_rows(model, a_row), MAX_ROWS));
+    *rows = fit > 0 ? (uint32_t)fit : 1;
+    *pieces = (uint32_t)least(most, *rows);
 }
 
 /* ---- recording ---------------------------------------------------------------------------------------------------------- */
 
+/* Only some rows' logits are wanted: each piece's last one. Of a single piece, or of pieces of one token, they lie as needed. */
+static bool gathers(const lm_pass_key *key)
+{
+    return (key->kind == LM_OUTPUT_LAST || key->kind == LM_OUTPUT_ARGMAX) && key->pieces > 1 && key->rows > key->pieces;
+}
+
 typedef struct pass_layout {
-    lm_view hidden, normed, logits, y;
+    lm_view hidden, normed, gathered, logits, y;
     lm_block_workspace block;
 } pass_layout;
 
@@ -105,18 +113,20 @@ typedef struct pass_layout {
 static uint64_t lay_out(const lm_model *model, const lm_pass_key *key, lm_buffer *buffer, pass_layout *layout)
 {
     const lm_config *config = &model->config;
-    const uint64_t rows = (uint64_t)key->batch * key->length, dense = rows * config->d_model * sizeof(float);
+    const uint64_t rows = key->rows, dense = rows * config->d_model * sizeof(float);
     const bool language = config->layers > 0;
     uint64_t offset = 0, logits = 0;
     if (language && per_row(key->kind)) logits = rows * config->vocab_size;
     if (language && (key->kind == LM_OUTPUT_LAST || key->kind == LM_OUTPUT_ARGMAX))
-        logits = (uint64_t)key->batch * config->vocab_size;
+        logits = (uint64_t)key->pieces * config->vocab_size;
     memset(layout, 0, sizeof *layout);
     layout->hidden = lm_arena_take(model, buffer, &offset, dense);
     layout->normed = lm_arena_take(model, buffer, &offset, language ? dense : 0);
+    const uint64_t gathered = gathers(key) ? (uint64_t)key->pieces * config->d_model : 0;
+    layout->gathered = lm_arena_take(model, buffer, &offset, gathered * sizeof(float));
     layout->y = lm_arena_take(model, buffer, &offset, language ? 0 : dense);
     layout->logits = lm_arena_take(model, buffer, &offset, logits * sizeof(float));
-    lm_block_plan(model, key->batch, key->length, buffer, &offset, &layout->block);
+    lm_block_plan(model, key, buffer, &offset, &layout->block);
     return offset;
 }
 
@@ -132,12 +142,13 @@ static lm_status reserve_workspace(lm_model *model, uint64_t bytes)
 static lm_status create_input(lm_model *model, lm_pass *pass)
 {
     const lm_pass_key *key = &pass->key;
-    const uint64_t rows = (uint64_t)key->batch * key->length, word = sizeof(int32_t);
+    const uint64_t rows = key->rows, word = sizeof(int32_t);
     const bool language = model->config.layers > 0;
     uint64_t offset = 0;
-    pass->rows = lm_arena_take(model, NULL, &offset, (uint64_t)key->batch * (LM_ROW_HEADS + model->rings) * word);
+    pass->rows = lm_arena_take(model, NULL, &offset, (uint64_t)key->pieces * (LM_ROW_HEADS + model->rings) * word);
     pass->tokens = lm_arena_take(model, NULL, &offset, language ? rows * word : 0);
     pass->targets = lm_arena_take(model, NULL, &offset, language && key->kind == LM_OUTPUT_LOSS ? rows * word : 0);
+    pass->last = lm_arena_take(model, NULL, &offset, gathers(key) ? key->pieces * word : 0);
     pass->shadow_bytes = offset;
     const uint64_t x_bytes = rows * model->config.d_model * sizeof(float);
     const bool small_x = !language && x_bytes <= SMALL_BYTES;
@@ -146,7 +157,7 @@ static lm_status create_input(lm_model *model, lm_pass *pass)
     if (pass->shadow == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "recording a pass: out of memory");
     lm_status status = lm_buffer_create(
         model->device, &(lm_buffer_params){.size = offset, .host_visible = offset <= 2 * SMALL_BYTES}, &pass->input);
-    lm_view *views[] = {&pass->rows, &pass->tokens, &pass->targets, &pass->x};
+    lm_view *views[] = {&pass->rows, &pass->tokens, &pass->targets, &pass->last, &pass->x};
     for (size_t i = 0; i < sizeof views / sizeof *views; i++)
         if (views[i]->size > 0) views[i]->buffer = pass->input;
     return status;
@@ -163,24 +174,6 @@ static lm_status place_output(lm_model *model, lm_pass *pass, uint64_t bytes, lm
     return status;
 }
 
-static lm_status record_fresh(lm_model *model, const lm_pass *pass)
-{
-    const lm_state *state = pass->key.state;
-    lm_status status = LM_OK;
-    const uint64_t entry = (uint64_t)pass->key.batch * model->d_inner * sizeof(float);
-    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) {
-        for (uint32_t r = 0; r < model->rings && status == LM_OK; r++) {
-            lm_view view = state->history[(size_t)i * model->rings + r];
-            view.size = entry * model->ring_length[r];
-            status = lm_list_fill(pass->list, view, 0);
-        }
-        lm_view view = state->scan[i];
-        view.size = entry * model->config.d_state;
-        if (status == LM_OK) status = lm_list_fill(pass->list, view, 0);
-    }
-    return status;
-}
-
 static lm_status record_bare_block(lm_model *model, lm_pass *pass, const pass_layout *layout)
 {
     const lm_pass_key *key = &pass->key;
@@ -188,8 +181,7 @@ static lm_status record_bare_block(lm_model *model, lm_pass *pass, const pass_la
     pass->row_elements = model->config.d_model;
     lm_status status = place_output(model, pass, layout->y.size, layout->y);
     if (status != LM_OK) return status;
-    return lm_block_record(model, 0, pass->list, &layout->block, key->state, pass->rows, key->batch, key->length, pass->x,
-                           (lm_view){0}, pass->output);
+    return lm_block_record(model, 0, pass->list, &layout->block, key, pass->rows, pass->x, (lm_view){0}, pass->output);
 }
 
 /* Final norm, head, and what the caller wants of the logits. */
@@ -197,19 +189,26 @@ static lm_status record_head(lm_model *model, lm_pass *pass, const pass_layout *
 {
     const lm_pass_key *key = &pass->key;
     const lm_config *config = &model->config;
-    const int rows = (int)(key->batch * key->length), dm = (int)config->d_model, vocab = (int)config->vocab_size;
+    const int dm = (int)config->d_model, vocab = (int)config->vocab_size;
+    const int rows = (int)(per_row(key->kind) ? key->rows : key->pieces); /* of logits */
     const lm_view none = {0};
     if (key->kind == LM_OUTPUT_NONE) return LM_OK;
 
-    const lm_rmsnorm_params norm = {.rows = rows, .cols = dm, .epsilon = (float)config->norm_epsilon};
-    lm_status status = lm_launch_rmsnorm(pass->list, &norm, layout->hidden, model->norm_f, layout->normed);
-    lm_gemm_params head = {.rows = rows, .lda = dm, .ldc = vocab};
-    if (!per_row(key->kind)) { /* only each sequence's last row */
-        head.rows = (int)key->batch;
-        head.lda = dm * (int)key->length;
-        head.a_offset = dm * ((int)key->length - 1);
+    lm_status status = LM_OK;
+    lm_view hidden = layout->hidden;
+    if (gathers(key)) { /* as rows of a table */
+        const lm_embed_params gather = {.rows = rows, .cols = dm, .first = 0, .count = (int)key->rows};
+        status = lm_launch_embed(pass->list, &gather, pass->last, layout->hidden, layout->gathered);
+        hidden = layout->gathered;
     }
-    const uint64_t word = sizeof(float), sequences = key->batch;
+    lm_gemm_params head = {.rows = rows, .lda = dm, .ldc = vocab};
+    lm_rmsnorm_params norm = {.rows = rows, .cols = dm, .epsilon = (float)config->norm_epsilon};
+    if (!per_row(key->kind) && key->pieces == 1) { /* rows are dense: all are normed, the last one is used */
+        norm.rows = (int)key->rows;
+        head.a_offset = dm * ((int)key->rows - 1);
+    }
+    if (status == LM_OK) status = lm_launch_rmsnorm(pass->list, &norm, hidden, model->norm_f, layout->normed);
+    const uint64_t word = sizeof(float);
     lm_view logits = layout->logits;
     if (status == LM_OK) switch (key->kind) {
         case LM_OUTPUT_ALL:
@@ -220,7 +219,7 @@ static lm_status record_head(lm_model *model, lm_pass *pass, const pass_layout *
             break;
         case LM_OUTPUT_ARGMAX:
             pass->row_elements = 1;
-            status = place_output(model, pass, sequences * word, layout->block.bcdt);
+            status = place_output(model, pass, (uint64_t)rows * word, layout->block.bcdt);
             break;
         case LM_OUTPUT_LOSS:
             pass->row_elements = 1;
@@ -230,7 +229,7 @@ static lm_status record_head(lm_model *model, lm_pass *pass, const pass_layout *
     }
     if (status == LM_OK) status = lm_matrix_record(pass->list, &model->head, &head, layout->normed, none, none, logits);
     if (status == LM_OK && key->kind == LM_OUTPUT_ARGMAX) {
-        const lm_argmax_params params = {.rows = head.rows, .cols = vocab, .x_stride = vocab};
+        const lm_argmax_params params = {.rows = rows, .cols = vocab, .x_stride = vocab};
         status = lm_launch_argmax(pass->list, &params, logits, pass->output);
     }
     if (status == LM_OK && key->kind == LM_OUTPUT_LOSS) {
@@ -244,7 +243,7 @@ static lm_status record_language_model(lm_model *model, lm_pass *pass, const pas
 {
     const lm_pass_key *key = &pass->key;
     const lm_config *config = &model->config;
-    const int rows = (int)(key->batch * key->length), dm = (int)config->d_model;
+    const int rows = (int)key->rows, dm = (int)config->d_model;
     lm_status status = LM_OK;
     for (size_t i = 0; i < model->embeddings.piece_count && status == LM_OK; i++) {
         const lm_matrix_piece *piece = &model->embeddings.pieces[i];
@@ -255,8 +254,8 @@ static lm_status record_language_model(lm_model *model, lm_pass *pass, const pas
         const lm_rmsnorm_params norm = {.rows = rows, .cols = dm, .epsilon = (float)config->norm_epsilon};
         status = lm_launch_rmsnorm(pass->list, &norm, layout->hidden, model->blocks[i].norm, layout->normed);
         if (status == LM_OK)
-            status = lm_block_record(model, i, pass->list, &layout->block, key->state, pass->rows, key->batch, key->length,
-                                     layout->normed, layout->hidden, layout->hidden);
+            status = lm_block_record(model, i, pass->list, &layout->block, key, pass->rows, layout->normed, layout->hidden,
+                                     layout->hidden);
     }
     return status == LM_OK ? record_head(model, pass, layout) : status;
 }
@@ -281,7 +280,6 @@ static lm_status create_pass(lm_model *model, const lm_pass_key *key, lm_pass **
     lay_out(model, key, model->workspace, &layout);
     status = create_input(model, pass);
     if (status == LM_OK) status = lm_list_create(model->device, model->timed, &pass->list);
-    if (status == LM_OK && key->fresh) status = record_fresh(model, pass);
     if (status == LM_OK)
         status = model->config.layers > 0 ? record_language_model(model, pass, &layout)
                                           : record_bare_block(model, pass, &layout);
@@ -298,7 +296,7 @@ static lm_status create_pass(lm_model *model, const lm_pass_key *key, lm_pass **
 
 static bool same_key(const lm_pass_key *a, const lm_pass_key *b)
 {
-    return a->state == b->state && a->batch == b->batch && a->length == b->length && a->kind == b->kind && a->fresh == b->fresh;
+    return a->state == b->state && a->pieces == b->pieces && a->rows == b->rows && a->longest == b->longest && a->kind == b->kind;
 }
 
 lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **out)
@@ -335,64 +333,97 @@ void lm_pass_forget(lm_model *model, const lm_state *state)
 
 static int32_t *shadow_at(const lm_pass *pass, const lm_view *view) { return pass->shadow + view->offset / sizeof(int32_t); }
 
-static void write_rows(const lm_model *model, lm_pass *pass, const lm_pass_io *io)
+/* What a count of tokens is to the kernels: those that no ring reaches back to make no difference. */
+static int32_t seen(uint64_t position) { return position < INT32_MAX ? (int32_t)position : INT32_MAX; }
+
+static void write_input(const lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
 {
     const lm_pass_key *key = &pass->key;
-    for (uint32_t b = 0; b < key->batch; b++) {
-        int32_t *row = shadow_at(pass, &pass->rows) + (size_t)b * (LM_ROW_HEADS + model->rings);
-        const uint64_t position = key->fresh ? 0 : key->state->positions[io->first_slot + b];
-        row[LM_ROW_SLOT] = (int32_t)(io->first_slot + b);
-        row[LM_ROW_START] = (int32_t)(b * key->length);
-        row[LM_ROW_LENGTH] = (int32_t)key->length;
+    uint32_t start = 0;
+    for (uint32_t i = 0; i < key->pieces; i++) {
+        const lm_piece *piece = &pieces[i];
+        int32_t *row = shadow_at(pass, &pass->rows) + (size_t)i * (LM_ROW_HEADS + model->rings);
+        const uint64_t position = key->state->positions[piece->slot];
+        row[LM_ROW_SLOT] = (int32_t)piece->slot;
+        row[LM_ROW_START] = (int32_t)start;
+        row[LM_ROW_LENGTH] = (int32_t)piece->length;
+        row[LM_ROW_SEEN] = seen(position);
         for (uint32_t r = 0; r < model->rings; r++) row[LM_ROW_HEADS + r] = (int32_t)(position % model->ring_length[r]);
-        const size_t bytes = key->length * sizeof(int32_t);
-        if (pass->tokens.size > 0)
-            memcpy(shadow_at(pass, &pass->tokens) + (size_t)b * key->length, io->tokens + b * io->stride, bytes);
-        if (pass->targets.size > 0)
-            memcpy(shadow_at(pass, &pass->targets) + (size_t)b * key->length, io->targets + b * io->stride, bytes);
+        const size_t bytes = piece->length * sizeof(int32_t);
+        if (pass->tokens.size > 0) memcpy(shadow_at(pass, &pass->tokens) + start, io->tokens + piece->row, bytes);
+        if (pass->targets.size > 0) memcpy(shadow_at(pass, &pass->targets) + start, io->targets + piece->row, bytes);
+        start += piece->length;
+        if (pass->last.size > 0) shadow_at(pass, &pass->last)[i] = (int32_t)(start - 1);
     }
 }
 
-/* Between the caller's strided rows and the pass's dense ones. */
-static lm_status upload_x(const lm_model *model, const lm_pass *pass, const lm_pass_io *io)
+/* The pieces from *from on that lie end to end in the caller's arrays too, as one: their rows; *from moves past them. */
+static uint64_t adjacent_rows(const lm_pass_key *key, const lm_piece *pieces, uint32_t *from)
 {
-    const lm_pass_key *key = &pass->key;
-    const size_t width = model->config.d_model;
-    const uint64_t bytes = (uint64_t)key->length * width * sizeof(float);
-    if (io->stride == key->length || key->batch == 1)
-        return lm_buffer_upload(pass->x.buffer, pass->x.offset, io->x, bytes * key->batch);
+    uint64_t rows = pieces[*from].length;
+    const uint64_t first = pieces[*from].row;
+    while (++*from < key->pieces && pieces[*from].row == first + rows) rows += pieces[*from].length;
+    return rows;
+}
+
+static lm_status upload_x(const lm_model *model, const lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
+{
+    const uint64_t width = model->config.d_model, row_size = width * sizeof(float);
+    uint64_t offset = pass->x.offset;
     lm_status status = LM_OK;
-    for (uint32_t b = 0; b < key->batch && status == LM_OK; b++)
-        status = lm_buffer_upload(pass->x.buffer, pass->x.offset + b * bytes, io->x + b * io->stride * width, bytes);
+    for (uint32_t i = 0; i < pass->key.pieces && status == LM_OK;) {
+        const float *from = io->x + pieces[i].row * width;
+        const uint64_t bytes = adjacent_rows(&pass->key, pieces, &i) * row_size;
+        status = lm_buffer_upload(pass->x.buffer, offset, from, bytes);
+        offset += bytes;
+    }
     return status;
 }
 
-static lm_status download_output(const lm_model *model, const lm_pass *pass, const lm_pass_io *io)
+/* Rows to where they lie in the caller's arrays. */
+static lm_status download_rows(const lm_pass *pass, const lm_piece *pieces, unsigned char *to)
+{
+    const uint64_t row_size = pass->row_elements * sizeof(float);
+    uint64_t offset = pass->output.offset;
+    lm_status status = LM_OK;
+    for (uint32_t i = 0; i < pass->key.pieces && status == LM_OK;) {
+        unsigned char *at = to + pieces[i].row * row_size;
+        const uint64_t bytes = adjacent_rows(&pass->key, pieces, &i) * row_size;
+        status = lm_buffer_download(pass->output.buffer, offset, at, bytes);
+        offset += bytes;
+    }
+    return status;
+}
+
+/* What sequences have one of; those that go on in a later pass have none yet. */
+static lm_status download_sequences(const lm_pass *pass, const lm_piece *pieces, unsigned char *to)
+{
+    const uint64_t size = pass->row_elements * sizeof(float);
+    lm_status status = LM_OK;
+    for (uint32_t i = 0; i < pass->key.pieces && status == LM_OK;) {
+        uint32_t count = 0;
+        while (i + count < pass->key.pieces && pieces[i + count].ends && pieces[i + count].sequence == pieces[i].sequence + count)
+            count++;
+        if (count > 0)
+            status = lm_buffer_download(pass->output.buffer, pass->output.offset + i * size, to + pieces[i].sequence * size,
+                                        count * size);
+        i += count > 0 ? count : 1;
+    }
+    return status;
+}
+
+lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
 {
     const lm_pass_key *key = &pass->key;
     const bool language = model->config.layers > 0;
-    if (language && key->kind == LM_OUTPUT_NONE) return LM_OK;
-    unsigned char *to = language ? io->output : (void *)io->y;
-    const bool by_row = !language || per_row(key->kind);
-    const uint64_t bytes = pass->row_elements * sizeof(float) * (by_row ? key->length : 1); /* of one sequence */
-    if (!by_row || io->stride == key->length || key->batch == 1)
-        return lm_buffer_download(pass->output.buffer, pass->output.offset, to, bytes * key->batch);
-    const size_t step = io->stride * pass->row_elements * sizeof(float);
-    lm_status status = LM_OK;
-    for (uint32_t b = 0; b < key->batch && status == LM_OK; b++)
-        status = lm_buffer_download(pass->output.buffer, pass->output.offset + b * bytes, to + b * step, bytes);
-    return status;
-}
-
-lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_pass_io *io)
-{
-    write_rows(model, pass, io);
+    write_input(model, pass, pieces, io);
     lm_status status = lm_buffer_upload(pass->input, 0, pass->shadow, pass->shadow_bytes);
-    if (status == LM_OK && pass->x.buffer != NULL) status = upload_x(model, pass, io);
+    if (status == LM_OK && !language) status = upload_x(model, pass, pieces, io);
     if (status == LM_OK) status = lm_list_run(pass->list);
     if (status != LM_OK) return status;
-    uint64_t *positions = pass->key.state->positions + io->first_slot;
-    for (uint32_t b = 0; b < pass->key.batch; b++) positions[b] = (pass->key.fresh ? 0 : positions[b]) + pass->key.length;
+    for (uint32_t i = 0; i < key->pieces; i++) key->state->positions[pieces[i].slot] += pieces[i].length;
     model->device_seconds += 1e-9 * lm_list_time_ns(pass->list);
-    return download_output(model, pass, io);
+    if (!language) return download_rows(pass, pieces, (unsigned char *)io->y);
+    if (key->kind == LM_OUTPUT_NONE) return LM_OK;
+    return per_row(key->kind) ? download_rows(pass, pieces, io->output) : download_sequences(pass, pieces, io->output);
 }

@@ -28,46 +28,29 @@ static void expect_close(const char *name, const char *what, const float *got, c
     cr_expect(!!(error <= tolerance), "%s: %s: error %.3g over %.3g of max|reference|", name, what, error, tolerance);
 }
 
-/* A slot's past in lite-mamba's layout, against the golden's. */
-static void expect_state(const lm_test_golden *g, lm_model *model, lm_state *state, uint32_t batch)
+/* Every slot's past, as saved, against lite-mamba's states after the same tokens. */
+static void expect_state(const lm_test_golden *g, lm_state *state, uint32_t batch)
 {
-    const lm_config *config = &model->config;
-    const size_t di = model->d_inner;
-    for (uint32_t k = 0; k < config->branches; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "conv_state.%u", k);
-        const lm_tensor *tensor;
-        float *expected = lm_test_golden_values(g, name, &tensor);
-        if (expected == NULL) return;
-        const uint32_t ring = model->rings > 1 ? k : 0, length = model->ring_length[ring], kept = (uint32_t)tensor->shape[2];
-        const lm_view view = state->history[ring];
-        float *raw = malloc((size_t)view.size), *got = malloc((size_t)tensor->nbytes);
-        cr_assert_eq(lm_buffer_download(view.buffer, view.offset, raw, view.size), LM_OK, "%s", lm_last_error());
-        for (uint32_t b = 0; b < batch; b++)
-            for (size_t c = 0; c < di; c++)
-                for (uint32_t i = 0; i < kept; i++) {
-                    const uint64_t place = (state->positions[b] + length - kept + i) % length;
-                    got[(b * di + c) * kept + i] = raw[(b * length + place) * di + c];
-                }
-        expect_close(g->name, name, got, expected, (size_t)tensor->count, lite_mamba_tolerance);
-        free(expected);
-        free(raw);
-        free(got);
+    char *folder = lm_test_folder_create(), *path = lm_test_join(folder, "state.safetensors");
+    for (uint32_t b = 0; b < batch; b++) {
+        cr_assert_eq(lm_state_save(state, b, path), LM_OK, "%s", lm_last_error());
+        lm_tensor_set saved = {0};
+        cr_assert_eq(lm_safetensors_open(path, &saved.file), LM_OK, "%s", lm_last_error());
+        for (size_t i = 0; i < lm_tensor_set_count(&saved); i++) {
+            const lm_tensor *tensor = lm_tensor_set_at(&saved, i), *expected_tensor;
+            float *expected = lm_test_golden_values(g, tensor->name, &expected_tensor);
+            float *got = malloc((size_t)tensor->nbytes);
+            cr_assert_not_null(expected, "%s: no %s", g->name, tensor->name);
+            cr_assert_eq(tensor->count * batch, expected_tensor->count, "%s: %s", g->name, tensor->name);
+            cr_assert_eq(lm_tensor_read(tensor, got), LM_OK, "%s", lm_last_error());
+            expect_close(g->name, tensor->name, got, expected + b * tensor->count, (size_t)tensor->count, lite_mamba_tolerance);
+            free(expected);
+            free(got);
+        }
+        lm_tensor_set_free(&saved);
     }
-    const lm_tensor *tensor;
-    float *expected = lm_test_golden_values(g, "ssm_state", &tensor);
-    cr_assert_not_null(expected, "%s: no ssm_state", g->name);
-    const lm_view view = state->scan[0];
-    const size_t n_states = config->d_state;
-    float *raw = malloc((size_t)view.size), *got = malloc((size_t)tensor->nbytes);
-    cr_assert_eq(lm_buffer_download(view.buffer, view.offset, raw, view.size), LM_OK, "%s", lm_last_error());
-    for (uint32_t b = 0; b < batch; b++)
-        for (size_t c = 0; c < di; c++)
-            for (size_t n = 0; n < n_states; n++) got[(b * di + c) * n_states + n] = raw[(b * n_states + n) * di + c];
-    expect_close(g->name, "ssm_state", got, expected, (size_t)tensor->count, lite_mamba_tolerance);
-    free(expected);
-    free(raw);
-    free(got);
+    free(path);
+    lm_test_folder_remove(folder);
 }
 
 /* y token by token, from an empty state. */
@@ -109,7 +92,7 @@ static void check_golden(lm_device *device, const lm_test_golden *g)
         float *y_steps = lm_test_golden_values(g, "y_steps", &other);
         if (y_steps != NULL) {
             expect_close(g->name, "steps, lite-mamba's", steps, y_steps, count, lite_mamba_tolerance);
-            expect_state(g, model, state, batch);
+            expect_state(g, state, batch);
         }
         free(y_steps);
 

@@ -106,23 +106,49 @@ LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
 /* The past of `slots` sequences: what a model needs to go on. A few kilobytes a slot and layer, on the device. */
 typedef struct lm_state lm_state;
 
-/* All slots start empty. The state must be destroyed before its model. LM_ERROR_OUT_OF_DEVICE_MEMORY says how many slots the
- * device's limits allow a state; several states may be used in turn. */
+/* All slots start empty. The state must be destroyed before its model. Slots cost their bytes on the device and nothing else.
+ * LM_ERROR_OUT_OF_DEVICE_MEMORY says how many the device's limits allow a state; several states may be used in turn. */
 LM_API lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **state);
 LM_API void lm_state_destroy(lm_state **state);
-/* Forgets every slot's past. */
+/* Forgets every slot's past, or one slot's. Nothing is done on the device. */
 LM_API lm_status lm_state_reset(lm_state *state);
+LM_API lm_status lm_state_reset_slot(lm_state *state, uint32_t slot);
+/* Makes slot `to` continue as slot `from` would, of the same or another state of the same model: a copy on the device. */
+LM_API lm_status lm_state_copy(lm_state *to_state, uint32_t to, const lm_state *from_state, uint32_t from);
+/* For pools: takes a slot that is not taken, empty; gives it back. LM_ERROR_OUT_OF_DEVICE_MEMORY when all are taken. Slots may
+ * also be used without this. */
+LM_API lm_status lm_state_acquire(lm_state *state, uint32_t *slot);
+LM_API lm_status lm_state_release(lm_state *state, uint32_t slot);
+/* Writes a slot's past as safetensors in lite-mamba's layout: `conv_state.k` (1, d_inner, S_k), oldest first, and `ssm_state`
+ * (1, d_inner, d_state), with `layers.N.` before them in a language model. Reads one: a file that names another model's
+ * configuration, or whose tensors do not fit, is refused and changes nothing. Tensors written by lite-mamba are accepted. */
+LM_API lm_status lm_state_save(const lm_state *state, uint32_t slot, const char *path);
+LM_API lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path);
 /* Bytes of one slot; tokens that a slot has seen. */
 LM_API uint64_t lm_state_slot_bytes(const lm_state *state);
 LM_API uint64_t lm_state_position(const lm_state *state, uint32_t slot);
+
+/* ---- sequences ------------------------------------------------------------------------------------------------------ */
+
+/* The sequences of one call, packed end to end without padding: sequence i has rows offsets[i] … offsets[i+1]−1 of the arrays
+ * of the call (tokens, inputs, outputs by row). Sequences may have any lengths, 0 too. */
+typedef struct lm_sequences {
+    uint32_t count;
+    const uint32_t *offsets; /* count + 1 of them, from 0 on, none smaller than the one before */
+    const uint32_t *slots;   /* each one's slot in the state, none twice; NULL: sequence i has slot i */
+} lm_sequences;
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
 /* A bare block: y = block(x), both (B, L, Dm). `state`, with B slots, is read and moved on by L tokens; NULL starts from
  * nothing and keeps nothing. L may be 0. x and y may be the same array. A call with L = 1 and a state is a streaming step and,
  * once it is recorded, allocates nothing; a model keeps its last 32 calls of different states, shapes and outputs. After an
- * error other than LM_ERROR_DEVICE_LOST the state is as it was only if no pass had run. */
+ * error other than LM_ERROR_DEVICE_LOST the state is as it was. */
 LM_API lm_status lm_block_forward(lm_model *model, lm_state *state, uint32_t batch, uint32_t length, const float *x, float *y);
+
+/* The same for packed sequences of different lengths, each with its slot: x and y are (offsets[count], Dm). */
+LM_API lm_status lm_block_forward_packed(lm_model *model, lm_state *state, const lm_sequences *sequences, const float *x,
+                                         float *y);
 
 typedef enum lm_output {
     LM_OUTPUT_NONE = 0,   /* only move the state on */
@@ -135,7 +161,8 @@ typedef enum lm_output {
 /* A language model: tokens (B, L) int32, each below V. `output` points at what `kind` says (NULL for NONE). L = 0 writes
  * nothing for ALL and LOSS and is refused for LAST and ARGMAX. */
 typedef struct lm_run_params {
-    uint32_t batch, length;
+    uint32_t batch, length;        /* batch sequences of length tokens, in slots 0 … batch−1 of a state of batch slots; … */
+    const lm_sequences *sequences; /* … unless this is not NULL: then these, and (B, L) stands for their packed rows */
     const int32_t *tokens;
     const int32_t *targets; /* LM_OUTPUT_LOSS: (B, L), else NULL */
     lm_output kind;
