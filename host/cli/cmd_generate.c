@@ -6,12 +6,14 @@
 typedef struct printer {
     bool bytes;
     int32_t bad_token; /* one that is no byte though tokens are bytes, else −1 */
+    int32_t last;      /* the latest token, −1 before the first */
 } printer;
 
 /* Prints one token; false stops the generation. */
 static bool print_token(void *user, int32_t token)
 {
     printer *p = user;
+    p->last = token;
     if (!p->bytes) {
         printf(" %d", (int)token);
     } else if (token >= 0 && token < 256) {
@@ -64,10 +66,37 @@ static int read_prompt(const cli_session *session, const char *text, int32_t **p
     return code;
 }
 
+static lm_status feed(const cli_session *session, const int32_t *tokens, uint32_t count)
+{
+    const lm_run_params run = {.batch = 1, .length = count, .tokens = tokens, .kind = LM_OUTPUT_NONE};
+    return lm_model_run(session->model, session->state, &run);
+}
+
+/* Makes the state that a run with --chunk, --load-state or --save-state needs, and gives it all of the prompt but the last piece,
+ * which generating begins with: *params then has that. */
+static lm_status prepare_state(cli_session *session, const char *load, uint32_t chunk, lm_generate_params *params)
+{
+    lm_status status = lm_state_create(session->model, 1, &session->state);
+    if (status == LM_OK && load != NULL) status = lm_state_load(session->state, 0, load);
+    while (status == LM_OK && chunk > 0 && params->prompt_length > chunk) {
+        status = feed(session, params->prompt, chunk);
+        params->prompt += chunk;
+        params->prompt_length -= chunk;
+    }
+    return status;
+}
+
+/* Saves the state after all that was printed: the last token is not in it yet. */
+static lm_status save_state(const cli_session *session, const printer *p, const char *path)
+{
+    lm_status status = p->last >= 0 ? feed(session, &p->last, 1) : LM_OK;
+    return status == LM_OK ? lm_state_save(session->state, 0, path) : status;
+}
+
 int cli_generate(const cli_command *command, int argc, char **argv)
 {
-    const char *folder, *text = NULL, *device = NULL;
-    uint32_t count = 200, top_k = 0;
+    const char *folder, *text = NULL, *device = NULL, *load = NULL, *save = NULL;
+    uint32_t count = 200, top_k = 0, chunk = 0;
     double temperature = 0.7, top_p = 1;
     uint64_t seed = 0;
     bool stats = false;
@@ -79,6 +108,9 @@ int cli_generate(const cli_command *command, int argc, char **argv)
         {"top-k", 0, CLI_U32, &top_k, "K", "Choose among the K likeliest; 0 among all [0]", 0, 0},
         {"top-p", 0, CLI_REAL, &top_p, "P", "Choose among the likeliest that make up probability P; 0 or 1: all [1]", 0, 1},
         {"seed", 's', CLI_U64, &seed, "S", "Of the random numbers [0]", 0, 0},
+        {"chunk", 0, CLI_U32, &chunk, "N", "Read the prompt N tokens at a time [all]", 1, UINT32_MAX},
+        {"load-state", 0, CLI_TEXT, &load, "FILE", "Go on from where --save-state left off", 0, 0},
+        {"save-state", 0, CLI_TEXT, &save, "FILE", "Write the state after all that is printed", 0, 0},
         CLI_DEVICE_OPTION(device),
         {"stats", 0, CLI_FLAG, &stats, NULL, "Print tokens a second to standard error", 0, 0},
     };
@@ -93,14 +125,17 @@ int cli_generate(const cli_command *command, int argc, char **argv)
     code = cli_open_model(&session, device, folder, CLI_LANGUAGE_MODEL);
     if (code == CLI_OK) code = read_prompt(&session, text, &prompt, &prompt_length);
     if (code == CLI_OK) {
-        printer p = {lm_model_get_config(session.model)->byte_tokens, -1};
+        printer p = {lm_model_get_config(session.model)->byte_tokens, -1, -1};
         lm_generate_stats result = {0};
         lm_generate_params params = {
             prompt, (uint32_t)prompt_length, count, (float)temperature, top_k, (float)top_p, seed, print_token, &p};
         print_prompt(&p, prompt, prompt_length);
-        lm_status status = lm_generate(session.model, NULL, &params, &result);
+        lm_status status = LM_OK;
+        if (load != NULL || save != NULL || chunk > 0) status = prepare_state(&session, load, chunk, &params);
+        if (status == LM_OK) status = lm_generate(session.model, session.state, &params, &result);
         putchar('\n');
         cli_flush();
+        if (status == LM_OK && save != NULL) status = save_state(&session, &p, save);
         if (status != LM_OK)
             code = cli_library_error(status);
         else if (p.bad_token >= 0)

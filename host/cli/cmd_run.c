@@ -1,5 +1,7 @@
 /* host/cli/cmd_run.c: litemamba run. */
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "host/cli/cli.h"
 #include "host/cli/npy.h"
@@ -16,13 +18,40 @@ static int check_input(const char *path, const lm_npy *array, const lm_config *c
     return CLI_OK;
 }
 
+/* Runs the block over x (batch, length, d_model), in place, `chunk` tokens of each sequence at a time (0: all). */
+static lm_status run_chunks(const cli_session *session, const lm_npy *x, uint32_t chunk)
+{
+    const uint32_t batch = (uint32_t)x->shape[0], length = (uint32_t)x->shape[1];
+    const size_t width = (size_t)x->shape[2];
+    if (session->state == NULL || chunk == 0 || chunk >= length)
+        return lm_block_forward(session->model, session->state, batch, length, x->data, x->data);
+    float *piece = malloc((size_t)batch * chunk * width * sizeof *piece);
+    if (piece == NULL) return LM_ERROR_OUT_OF_MEMORY;
+    lm_status status = LM_OK;
+    for (uint32_t t = 0; t < length && status == LM_OK; t += chunk) {
+        const uint32_t n = length - t < chunk ? length - t : chunk;
+        const size_t row = (size_t)n * width;
+        for (uint32_t b = 0; b < batch; b++)
+            memcpy(piece + b * row, x->data + ((size_t)b * length + t) * width, row * sizeof *piece);
+        status = lm_block_forward(session->model, session->state, batch, n, piece, piece);
+        for (uint32_t b = 0; b < batch && status == LM_OK; b++)
+            memcpy(x->data + ((size_t)b * length + t) * width, piece + b * row, row * sizeof *piece);
+    }
+    free(piece);
+    return status;
+}
+
 int cli_run(const cli_command *command, int argc, char **argv)
 {
-    const char *folder, *input = NULL, *output = NULL, *device = NULL;
+    const char *folder, *input = NULL, *output = NULL, *device = NULL, *load = NULL, *save = NULL;
+    uint32_t chunk = 0;
     int code;
     const cli_option options[] = {
         {"input", 'i', CLI_TEXT, &input, "X.npy", "What to run the block on", 0, 0},
         {"output", 'o', CLI_TEXT, &output, "Y.npy", "Where to write what comes out", 0, 0},
+        {"chunk", 0, CLI_U32, &chunk, "N", "Run N tokens at a time, from state to state [all]", 1, UINT32_MAX},
+        {"load-state", 0, CLI_TEXT, &load, "FILE", "Go on from a state that --save-state or lite-mamba left", 0, 0},
+        {"save-state", 0, CLI_TEXT, &save, "FILE", "Write the state after the last token", 0, 0},
         CLI_DEVICE_OPTION(device),
     };
     if (!cli_parse(command, options, CLI_COUNT(options), argc, argv, &folder, 1, 1, &code)) return code;
@@ -35,9 +64,15 @@ int cli_run(const cli_command *command, int argc, char **argv)
     if (!lm_npy_read(input, &array, error, sizeof error)) return cli_error("%s", error);
     code = cli_open_model(&session, device, folder, CLI_BARE_BLOCK);
     if (code == CLI_OK) code = check_input(input, &array, lm_model_get_config(session.model));
+    if (code == CLI_OK && (load != NULL || save != NULL) && array.shape[0] != 1)
+        code = cli_error("%s: a batch of %" PRIu64 "; a state file is of one sequence", input, array.shape[0]);
     if (code == CLI_OK) {
-        lm_status status = lm_block_forward(session.model, NULL, (uint32_t)array.shape[0], (uint32_t)array.shape[1],
-                                            array.data, array.data);
+        lm_status status = LM_OK;
+        if (load != NULL || save != NULL || chunk > 0)
+            status = lm_state_create(session.model, (uint32_t)array.shape[0], &session.state);
+        if (status == LM_OK && load != NULL) status = lm_state_load(session.state, 0, load);
+        if (status == LM_OK) status = run_chunks(&session, &array, chunk);
+        if (status == LM_OK && save != NULL) status = lm_state_save(session.state, 0, save);
         if (status != LM_OK) code = cli_library_error(status);
     }
     if (code == CLI_OK && !lm_npy_write(output, array.data, 3, array.shape, error, sizeof error))
