@@ -97,8 +97,7 @@ int32_t *lm_case_ints(lm_case_buffer *buffer);
 
 /* A row table: `batch` sequences of up to `length` tokens (the first has all of them; where `ragged`, the second none and
  * the others any number), packed in an order other than theirs, in slots other than theirs, with heads below `ring` and pasts
- * of any length. Returns
- * the number of rows of activations. */
+ * of any length. Returns the number of rows of activations. */
 size_t lm_case_row_table(lm_case *c, lm_case_random *random, int batch, int length, bool ragged, int rows_stride, int rings,
                          int ring);
 /* State buffers have this many slots for `batch` sequences: one more is never touched. */

@@ -167,11 +167,19 @@ static size_t add_rows(lm_case *c, lm_case_random *random, const conv_row *row)
                              p->history);
 }
 
-/* Slot 0 belongs to no sequence and stays poisoned. */
-static void fill_history(lm_case_buffer *history, lm_case_random *random, const lm_conv_params *p)
+/* Slot 0 belongs to no sequence and stays poisoned, as does what is older than a sequence's past. */
+static void fill_history(lm_case_buffer *history, lm_case_random *random, const lm_conv_params *p, const int32_t *rows)
 {
-    const size_t slot = (size_t)p->history * (size_t)p->channels;
-    lm_case_fill(history, random, 1, 0, slot, (size_t)p->batch * slot, -1, 1);
+    const size_t channels = (size_t)p->channels;
+    for (int b = 0; b < p->batch; b++) {
+        const int32_t *row = rows + (size_t)b * (size_t)p->rows_stride;
+        const int seen = row[LM_ROW_SEEN] < p->history ? row[LM_ROW_SEEN] : p->history;
+        for (int i = 1; i <= seen; i++) {
+            const int at = (row[LM_ROW_HEADS + p->ring] + p->history - i) % p->history;
+            const size_t entry = (size_t)row[LM_ROW_SLOT] * (size_t)p->history + (size_t)at;
+            lm_case_fill(history, random, 1, 0, entry * channels, channels, -1, 1);
+        }
+    }
 }
 
 static void build_state(lm_case *c, const conv_row *row, lm_case_random *random)
@@ -188,7 +196,8 @@ static void build_state(lm_case *c, const conv_row *row, lm_case_random *random)
     /* Copies are exact. */
     const size_t slots = (size_t)lm_case_slots(p->batch);
     lm_case_buffer *history = lm_case_output(c, "history", slots * (size_t)p->history * (size_t)p->channels, 0, 1);
-    fill_history(history, random, p);
+    if (!c->failed)
+        fill_history(history, random, p, lm_case_ints(&c->buffers[1]));
 }
 
 static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
@@ -214,8 +223,9 @@ static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
     lm_case_buffer *dilations = lm_case_input(c, "dilations", branches);
     const size_t slots = (size_t)lm_case_slots(p->batch);
     lm_case_buffer *history = lm_case_input(c, "history", slots * (size_t)p->history * channels);
-    fill_history(history, random, p);
     c->buffers[c->buffer_count++] = table;
+    if (!c->failed)
+        fill_history(history, random, p, lm_case_ints(&table));
     /* A sum of taps, a SiLU of 4 units in the last place, a sum of branches: rounding grows with the root of their number.
      * Results of many branches without gates are larger, which max|reference| sees to. */
     const double terms = (double)p->taps * (row->flags & CONCAT ? 1 : p->branches);

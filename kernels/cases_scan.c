@@ -252,7 +252,14 @@ static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_
     const double alive = row->input == INPUT_FAST ? 1 : row->input == INPUT_SLOW ? p->length : fmin(p->length, 400);
     const double tolerance = 0x1p-24 * (8 + 2 * sqrt(alive));
     lm_case_buffer *state = lm_case_output(c, "state", slots * d_state * channels, tolerance, 0);
-    lm_case_fill(state, random, 1, 0, d_state * channels, (slots - 1) * d_state * channels, -1, 1);
+    for (int b = 0; b < p->batch && !c->failed; b++) {
+        /* The state of a sequence without a past stays poisoned. */
+        int32_t *entry = lm_case_ints(&c->buffers[6]) + (size_t)b * (size_t)p->rows_stride;
+        if (row->input == INPUT_SWEEP)
+            entry[LM_ROW_SEEN] = 1;
+        if (entry[LM_ROW_SEEN] > 0)
+            lm_case_fill(state, random, 1, 0, (size_t)entry[LM_ROW_SLOT] * d_state * channels, d_state * channels, -1, 1);
+    }
     /* y adds d_state products to that. */
     lm_case_buffer *y = lm_case_output(c, "y", (rows - 1) * (size_t)p->y_stride + channels,
                                        tolerance + 0x1p-24 * sqrt((double)d_state), 1);
