@@ -1,10 +1,9 @@
-/* host/generate.c: prompt in, tokens out. */
-#include <math.h>
-#include <stdlib.h>
+/* host/generate.c: prompts in, texts out. */
+#include "host/generate.h"
+
+#include <string.h>
 #include <time.h>
 
-#include "host/model.h"
-#include "host/sample.h"
 #include "runtime/backend.h"
 
 static double now(void)
@@ -14,87 +13,136 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-typedef struct generator {
-    lm_model *model;
-    lm_state *state;
-    const lm_generate_params *params;
-    lm_sampling sampling;
-    lm_random random;
-    float *logits;           /* NULL when greedy: the device finds the likeliest token */
-    lm_candidate *scratch;
-    lm_generate_stats stats;
-} generator;
+static bool is_greedy(const lm_generate_params *params) { return !(params->temperature > 0.0f); }
 
-/* Runs tokens and chooses the one that follows. */
-static lm_status next_token(generator *g, const int32_t *tokens, uint32_t count, int32_t *next)
+/* ---- a step --------------------------------------------------------------------------------------------------------------- */
+
+/* Gives idle slots to the next texts, as far as their prompts have room beside one token of every other. A step with several long
+ * prompts would keep the texts under way waiting: the first is always taken, or none would ever be. */
+static void take_up(lm_generator *self)
 {
-    const bool greedy = g->logits == NULL;
+    uint64_t rows = self->active;
+    for (bool first = true; self->active < self->slots && self->next_text < self->params->count; first = false) {
+        const lm_generate_params *params = &self->params->texts[self->next_text];
+        if (!first && rows + params->prompt_length > self->room) return;
+        rows += params->prompt_length;
+        lm_writer *writer = self->order[self->active++];
+        writer->text = self->next_text++;
+        writer->params = params;
+        writer->new_tokens = 0;
+        writer->start = now();
+        writer->random = lm_random_stream(params->seed, "sample");
+        lm_stops_start(&writer->stops, params->stops, params->stop_count);
+        if (!self->goes_on) lm_state_reset_slot(self->state, writer->slot);
+    }
+}
+
+/* Runs the prompts of texts without a token and the last token of all others, in one call. */
+static lm_status run_step(lm_generator *self, bool greedy)
+{
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < self->active; i++) {
+        const lm_writer *writer = self->order[i];
+        const bool fresh = writer->new_tokens == 0;
+        const uint32_t count = fresh ? writer->params->prompt_length : 1;
+        memcpy(self->tokens + rows, fresh ? writer->params->prompt : &writer->last, count * sizeof *self->tokens);
+        self->slot_of[i] = writer->slot;
+        rows += count;
+        self->offsets[i + 1] = rows;
+    }
+    const lm_sequences sequences = {.count = self->active, .offsets = self->offsets, .slots = self->slot_of};
     const lm_run_params run = {
-        .batch = 1,
-        .length = count,
-        .tokens = tokens,
+        .sequences = &sequences,
+        .tokens = self->tokens,
         .kind = greedy ? LM_OUTPUT_ARGMAX : LM_OUTPUT_LAST,
-        .output = greedy ? (void *)next : (void *)g->logits,
+        .output = greedy ? (void *)self->chosen : (void *)self->logits,
     };
-    lm_status status = lm_model_run(g->model, g->state, &run);
-    if (status == LM_OK && !greedy)
-        *next = lm_sample(&g->sampling, g->logits, g->model->config.vocab_size, g->scratch, &g->random);
-    return status;
+    return lm_model_run(self->model, self->state, &run);
 }
 
-static lm_status generate(generator *g)
+static int32_t choose(const lm_generator *self, lm_writer *writer, const float *logits)
 {
-    const lm_generate_params *p = g->params;
-    const uint32_t max_tokens = p->max_tokens > 0 ? p->max_tokens : 200;
-    const double start = now();
-    int32_t token = 0;
-    lm_status status = next_token(g, p->prompt, p->prompt_length, &token);
-    const double first = now();
-    g->stats.prompt_tokens = p->prompt_length;
-    g->stats.prompt_seconds = first - start;
-    while (status == LM_OK) {
-        g->stats.new_tokens++;
-        if (p->on_token != NULL && !p->on_token(p->user, token)) break;
-        if (g->stats.new_tokens == max_tokens) break;
-        const int32_t last = token;
-        status = next_token(g, &last, 1, &token);
+    const lm_generate_params *p = writer->params;
+    const lm_sampling sampling = {.temperature = p->temperature, .top_p = p->top_p, .top_k = p->top_k};
+    return lm_sample(&sampling, logits, self->model->config.vocab_size, self->scratch, &writer->random);
+}
+
+/* ---- a text --------------------------------------------------------------------------------------------------------------- */
+
+static bool deliver(const lm_generate_params *params, const int32_t *tokens, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (params->on_token != NULL && !params->on_token(params->user, tokens[i])) return false;
+    return true;
+}
+
+/* Moves a text on by a token and delivers what can be. LM_FINISH_NONE: it is not at its end. */
+static lm_finish move_on(lm_writer *writer, int32_t token)
+{
+    const lm_generate_params *params = writer->params;
+    const uint32_t max_tokens = params->max_tokens > 0 ? params->max_tokens : 200, held = writer->stops.held;
+    const lm_stops_verdict verdict = lm_stops_next(&writer->stops, token);
+    writer->last = token;
+    writer->new_tokens++;
+    if (!deliver(params, verdict.held, verdict.count < held ? verdict.count : held)) return LM_FINISH_CALLBACK;
+    if (verdict.count > held && !deliver(params, &token, 1)) return LM_FINISH_CALLBACK;
+    if (verdict.stop) return LM_FINISH_STOP;
+    if (writer->new_tokens < max_tokens) return LM_FINISH_NONE;
+    const lm_stops *stops = &writer->stops; /* what it began with will not become a stop any more */
+    return stops->held == 0 || deliver(params, stops->stops[stops->holder].tokens, stops->held) ? LM_FINISH_LENGTH
+                                                                                                 : LM_FINISH_CALLBACK;
+}
+
+static void note(const lm_generator *self, const lm_writer *writer, lm_finish finish, double time)
+{
+    const lm_generate_stats stats = {
+        .prompt_tokens = writer->params->prompt_length,
+        .new_tokens = writer->new_tokens,
+        .prompt_seconds = writer->new_tokens > 0 ? writer->first - writer->start : 0.0,
+        .new_seconds = writer->new_tokens > 0 ? time - writer->first : 0.0,
+        .finish = finish,
+    };
+    if (self->stats != NULL) self->stats[writer->text] = stats;
+    if (finish != LM_FINISH_NONE && self->params->on_finish != NULL)
+        self->params->on_finish(self->params->user, writer->text, &stats);
+}
+
+/* Hands the new tokens out. The writers that go on stay in their order, before those that are idle now. */
+static void hand_out(lm_generator *self, bool greedy)
+{
+    const double time = now();
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < self->active; i++) {
+        lm_writer *writer = self->order[i];
+        const float *logits = greedy ? NULL : self->logits + (size_t)i * self->model->config.vocab_size;
+        if (writer->new_tokens == 0) writer->first = time;
+        const lm_finish finish = move_on(writer, greedy ? self->chosen[i] : choose(self, writer, logits));
+        if (finish != LM_FINISH_NONE) {
+            note(self, writer, finish, time);
+            continue;
+        }
+        self->order[i] = self->order[kept]; /* an ended one, or itself */
+        self->order[kept++] = writer;
     }
-    g->stats.new_seconds = now() - first;
-    return status;
+    self->active = kept;
 }
 
-lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate_params *params, lm_generate_stats *stats)
+lm_status lm_generator_run(lm_generator *self)
 {
-    if (model == NULL || params == NULL || params->prompt == NULL || params->prompt_length == 0)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate: requires a model and a prompt of at least one token");
-    if (model->config.layers == 0) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate: a bare block has no tokens");
-    if (state != NULL && (state->model != model || state->slots != 1))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate: requires a state of this model with 1 slot");
-    if (!(params->temperature >= 0.0f) || isinf(params->temperature) || !(params->top_p >= 0.0f && params->top_p <= 1.0f))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate: requires a temperature of 0 or more and top_p from 0 to 1");
-
-    generator g = {
-        .model = model,
-        .state = state,
-        .params = params,
-        .sampling = {.temperature = params->temperature, .top_p = params->top_p, .top_k = params->top_k},
-        .random = lm_random_stream(params->seed, "sample"),
-    };
-    lm_state *own = NULL;
     lm_status status = LM_OK;
-    if (state == NULL) {
-        status = lm_state_create(model, 1, &own);
-        g.state = own;
+    while (status == LM_OK) {
+        take_up(self);
+        if (self->active == 0) return LM_OK;
+        if (self->params->on_step != NULL && !self->params->on_step(self->params->user)) {
+            status = lm_fail(NULL, LM_ERROR_CANCELLED, "lm_generate_batch: cancelled with %u of %u texts ended",
+                             self->next_text - self->active, self->params->count);
+            break;
+        }
+        bool greedy = true;
+        for (uint32_t i = 0; i < self->active && greedy; i++) greedy = is_greedy(self->order[i]->params);
+        status = run_step(self, greedy);
+        if (status == LM_OK) hand_out(self, greedy);
     }
-    if (status == LM_OK && params->temperature > 0.0f) {
-        g.logits = malloc(model->config.vocab_size * sizeof *g.logits);
-        g.scratch = malloc(model->config.vocab_size * sizeof *g.scratch);
-        if (g.logits == NULL || g.scratch == NULL) status = lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "lm_generate: out of memory");
-    }
-    if (status == LM_OK) status = generate(&g);
-    if (stats != NULL) *stats = g.stats;
-    free(g.logits);
-    free(g.scratch);
-    lm_state_destroy(&own);
+    for (uint32_t i = 0; i < self->active; i++) note(self, self->order[i], LM_FINISH_NONE, now());
     return status;
 }

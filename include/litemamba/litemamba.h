@@ -175,8 +175,14 @@ LM_API double lm_model_device_seconds(const lm_model *model);
 
 /* ---- generation --------------------------------------------------------------------------------------------------- */
 
-/* Called for each new token, on the calling thread. Return false to stop: generate then returns LM_OK. */
+/* Called for each new token, on the calling thread. Return false to end its text: generate then returns LM_OK. */
 typedef bool (*lm_token_callback)(void *user, int32_t token);
+
+/* Tokens that end a text when they are generated one after the other, wherever the model's steps cut them. */
+typedef struct lm_stop {
+    const int32_t *tokens; /* at least 1 */
+    uint32_t length;
+} lm_stop;
 
 typedef struct lm_generate_params {
     const int32_t *prompt;   /* at least 1 token */
@@ -188,18 +194,48 @@ typedef struct lm_generate_params {
     uint64_t seed;
     lm_token_callback on_token;
     void *user;
+    /* A stop sequence is looked for in the new tokens, not in the prompt, and is not given to on_token: tokens that may begin
+     * one are held back until it is clear that they do not. Where several end at one token, the longest counts. */
+    const lm_stop *stops;
+    uint32_t stop_count;
 } lm_generate_params;
 
-/* What the call took; seconds by the host's clock. */
+typedef enum lm_finish {
+    LM_FINISH_NONE = 0,     /* not at all: the call was cancelled or failed before */
+    LM_FINISH_LENGTH = 1,   /* max_tokens */
+    LM_FINISH_STOP = 2,     /* a stop sequence */
+    LM_FINISH_CALLBACK = 3, /* on_token returned false; what was held back is dropped */
+} lm_finish;
+
+/* What a text took; seconds by the host's clock. */
 typedef struct lm_generate_stats {
-    uint32_t prompt_tokens, new_tokens;
-    double prompt_seconds;   /* from the call to the first new token */
+    uint32_t prompt_tokens;
+    uint32_t new_tokens;     /* chosen, those of the stop sequence too */
+    double prompt_seconds;   /* from when its prompt was taken up to the first new token */
     double new_seconds;      /* the rest */
+    lm_finish finish;
 } lm_generate_stats;
 
 /* Goes on from `state` (1 slot) with the prompt, or from nothing where it is NULL. The last new token has not been run: a call
  * that goes on from there begins its prompt with it. `stats` may be NULL. */
 LM_API lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate_params *params, lm_generate_stats *stats);
+
+/* Many texts. Callbacks are on the calling thread, and may be NULL. */
+typedef struct lm_generate_batch_params {
+    uint32_t count;
+    const lm_generate_params *texts; /* count of them, each with a prompt, a length, a way to choose and callbacks of its own */
+    uint32_t slots;                  /* most texts at a time, fewer where the device's limits allow fewer [8] */
+    bool (*on_step)(void *user);     /* before each step; false cancels: LM_ERROR_CANCELLED */
+    void (*on_finish)(void *user, uint32_t text, const lm_generate_stats *stats);
+    void *user;
+} lm_generate_batch_params;
+
+/* Generates all texts, each from nothing, `slots` at a time: a step runs one token of every text that is under way and the whole
+ * prompts of those that were taken up, in one packed lm_model_run, and a text that ends gives its slot to the next one in the
+ * same step. Texts are taken up in their order and end in any. A text is what lm_generate alone would make of it, beyond
+ * rounding: logits may differ in their last bits with what is in the batch. All texts are checked before anything runs.
+ * `stats` has `count` entries or is NULL. After the start nothing is allocated but what lm_model_run records for a new shape. */
+LM_API lm_status lm_generate_batch(lm_model *model, const lm_generate_batch_params *params, lm_generate_stats *stats);
 
 /* ---- verification ------------------------------------------------------------------------------------------------- */
 
