@@ -1,0 +1,214 @@
+/* tests/test_mutants.c: tests of the tests, from the other end: real kernels with one thing changed, built and run as always.
+ * The rows of kernels/cases.h have to notice. The linker hands the backends the sources from here (--wrap). */
+#include "kernels/check.h"
+#include "tests/support/support.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(mutants, .timeout = 600);
+
+const char *__real_lm_kernel_opencl_source(lm_kernel_id id);
+const uint32_t *__real_lm_kernel_spirv(lm_kernel_id id, size_t *size);
+const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id);
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size);
+
+/* What one kernel is replaced with; NULL: nothing. */
+static lm_kernel_id mutated;
+static char *mutated_source;
+static uint32_t *mutated_spirv;
+
+const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id)
+{
+    return mutated_source && id == mutated ? mutated_source : __real_lm_kernel_opencl_source(id);
+}
+
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size)
+{
+    const uint32_t *words = __real_lm_kernel_spirv(id, size);
+    return mutated_spirv && id == mutated ? mutated_spirv : words;
+}
+
+/* Runs rows until one fails; false when all pass. A new device builds the kernel anew. `ran` counts rows. */
+static bool is_caught(const lm_test_target *target, lm_kernel_id kernel, unsigned *ran)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    bool caught = false;
+    for (size_t i = 0; i < lm_case_count(kernel) && !caught; i++) {
+        if (lm_case_flags(kernel, i) & LM_CASE_LARGE)
+            continue;
+        lm_case *c = NULL;
+        lm_check_result result;
+        cr_assert(lm_case_create(lm_device_get_info(device), kernel, i, lm_test_seed(), &c) == LM_OK);
+        cr_assert(lm_check_case(device, c, &result) == LM_OK, "%s: %s", c->name, lm_last_error());
+        caught = !result.passed;
+        (*ran)++;
+        lm_case_destroy(&c);
+    }
+    lm_test_close(&device);
+    return caught;
+}
+
+/* ---- OpenCL: text ----------------------------------------------------------------------------------------------- */
+
+/* `from` has to be in the kernel's source: who changes it there, changes it here. The mutants neither leave their buffers
+ * nor loop for ever, as they run on real hardware. */
+typedef struct text_mutant {
+    lm_kernel_id kernel;
+    const char *from, *to;
+    bool narrow;      /* in code for one float a lane: only this is tried again with wide lanes turned off */
+} text_mutant;
+
+static const text_mutant text_mutants[] = {
+    {LM_KERNEL_GEMM, "v += lm_load(residual", "v -= lm_load(residual", false},
+    {LM_KERNEL_GEMM, "0.139993556f", "0.149993556f", false},
+    {LM_KERNEL_GEMM, "sum[i][4 * j + 3] = LM_MAD(x, bv[j].w", "sum[i][4 * j + 3] = LM_MAD(x, bv[j].z", true},
+    {LM_KERNEL_GEMM, "m < p.rows && k < p.depth ?", "m < p.rows && k + 1 < p.depth ?", true},
+    {LM_KERNEL_GEMV, "v = lm_softplus(v)", "v = v > 0.0f ? v : 0.0f", false},
+    {LM_KERNEL_GEMV, "for (int k = ly; k < p.depth", "for (int k = ly; k < p.depth - 1", false},
+    {LM_KERNEL_GEMV, "part[i][ly][lx] += part[i][ly][lx + half_x]", "part[i][ly][lx] = part[i][ly][lx + half_x]", true},
+    {LM_KERNEL_RMSNORM, "part[lane] += part[lane + half_x]", "part[lane] = part[lane + half_x]", true},
+    {LM_KERNEL_CONV, "(p.taps - 1 - j) * dilation", "(p.taps - 1 - j) * (dilation - 1)", false},
+    {LM_KERNEL_CONV, "LM_CONV_GATES ? gates[k]", "LM_CONV_GATES ? gates[0]", false},
+    {LM_KERNEL_CONV, "t >= -seen", "t > -seen", false},
+    {LM_KERNEL_CONV, "t >= -seen", "true", false},
+    {LM_KERNEL_CONV, "t >= -seen", "true", true},
+    {LM_KERNEL_CONV, "2.12194440e-4f", "2.12194440e-3f", false},
+    {LM_KERNEL_CONV_STATE, "max(length - p.history, 0)", "max(length - p.history, 1)", false},
+    {LM_KERNEL_CONV_STATE, "(uint)head + (uint)t", "(uint)head + (uint)t + 1", false},
+    {LM_KERNEL_SCAN, "skip * input[i]", "skip + input[i]", false},
+    {LM_KERNEL_SCAN, "resumes && n < states", "n < states", false},
+    {LM_KERNEL_SCAN, "if (!first && owner) sum", "if (first && owner) sum", false},
+    {LM_KERNEL_SCAN, "const floatv scaled = step[i] * input[i]", "const floatv scaled = input[i]", false},
+    {LM_KERNEL_SCAN_SUMMARY, "steps += step[i]", "steps = step[i]", false},
+    {LM_KERNEL_SCAN_SUMMARY, "s[n] = (floatv)(0.0f);", "s[n] = (floatv)(1e-3f);", false},
+    {LM_KERNEL_SCAN_CARRY, "lm_store(carried, entry, count)", "lm_store(last, entry, count)", false},
+    {LM_KERNEL_RMSNORM, " + p.epsilon", "", false},
+    {LM_KERNEL_RMSNORM, "squares = LM_MAD(v, v, squares)", "squares = LM_MAD(v, fabs(v), squares * 0.99999f)", false},
+    {LM_KERNEL_ARGMAX, "x == best && c < index", "x == best && c > index", false},
+    {LM_KERNEL_CROSS_ENTROPY, "largest - row[target[r]]", "largest + row[target[r]]", false},
+    {LM_KERNEL_CROSS_ENTROPY, "log(sum)", "native_log(sum + 1e-4f)", false},
+    {LM_KERNEL_EMBED, "token < p.first", "token <= p.first", false},
+};
+
+/* Everywhere it occurs. */
+static char *replace(const char *text, const char *from, const char *to)
+{
+    size_t count = 0;
+    for (const char *at = strstr(text, from); at; at = strstr(at + strlen(from), from))
+        count++;
+    if (!count)
+        return NULL;
+    char *result = malloc(strlen(text) + count * strlen(to) + 1), *out = result;
+    cr_assert(result);
+    for (;;) {
+        const char *at = strstr(text, from);
+        const size_t length = at ? (size_t)(at - text) : strlen(text);
+        memcpy(out, text, length);
+        out += length;
+        if (!at)
+            break;
+        memcpy(out, to, strlen(to));
+        out += strlen(to);
+        text = at + strlen(from);
+    }
+    *out = '\0';
+    return result;
+}
+
+ParameterizedTestParameters(mutants, opencl)
+{
+    static lm_test_target targets[] = {{"opencl", 0}, {"opencl", LM_CAP_WIDE_LANES}};
+    return cr_make_param_array(lm_test_target, targets, sizeof targets / sizeof *targets);
+}
+
+ParameterizedTest(lm_test_target *target, mutants, opencl)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    const bool wide = lm_device_get_info(device)->lanes > 1;
+    lm_test_close(&device);
+    for (size_t i = 0; i < sizeof text_mutants / sizeof *text_mutants; i++) {
+        const text_mutant *m = &text_mutants[i];
+        const char *stem = lm_kernel_get(m->kernel)->stem;
+        if (target->disable ? !m->narrow : wide && m->narrow)
+            continue;
+        mutated = m->kernel;
+        mutated_source = replace(__real_lm_kernel_opencl_source(m->kernel), m->from, m->to);
+        cr_expect(mutated_source, "%s.cl no longer has '%s': plant another bug", stem, m->from);
+        unsigned ran = 0;
+        if (mutated_source)
+            cr_expect(is_caught(target, m->kernel, &ran), "%s.cl with '%s' for '%s' passes all %u rows", stem, m->to, m->from,
+                      ran);
+        free(mutated_source);
+        mutated_source = NULL;
+    }
+}
+
+/* ---- Vulkan: instructions --------------------------------------------------------------------------------------- */
+
+/* One floating-point instruction becomes another: a sum a difference, a quotient a product and the like. Indexes are
+ * left alone. */
+enum { OP_FADD = 129, OP_FSUB = 131, OP_FMUL = 133, OP_FDIV = 136 };
+
+static uint32_t other_opcode(uint32_t opcode)
+{
+    switch (opcode) {
+    case OP_FADD: return OP_FSUB;
+    case OP_FSUB: return OP_FADD;
+    case OP_FMUL: return OP_FADD;
+    case OP_FDIV: return OP_FMUL;
+    default: return 0;
+    }
+}
+
+/* Of the instructions that can change, at most this many a kernel, evenly spread. */
+enum { MOST_MUTANTS = 8 };
+
+ParameterizedTestParameters(mutants, vulkan)
+{
+    static lm_test_target targets[] = {{"vulkan", 0}};
+    return cr_make_param_array(lm_test_target, targets, 1);
+}
+
+ParameterizedTest(lm_test_target *target, mutants, vulkan)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    lm_test_close(&device);
+    unsigned made = 0, caught = 0;
+    for (int kernel = 0; kernel < LM_KERNEL_COUNT; kernel++) {
+        size_t size = 0, places = 0;
+        const uint32_t *words = __real_lm_kernel_spirv((lm_kernel_id)kernel, &size);
+        const size_t count = size / sizeof *words;
+        cr_assert(words && count > 5);
+        for (size_t at = 5; at < count; at += words[at] >> 16)
+            places += other_opcode(words[at] & 0xffff) != 0;
+        const size_t spread = places > MOST_MUTANTS ? places / MOST_MUTANTS : 1;
+        size_t place = 0;
+        mutated = (lm_kernel_id)kernel;
+        mutated_spirv = malloc(size);
+        cr_assert(mutated_spirv);
+        for (size_t at = 5; at < count; at += words[at] >> 16) {
+            const uint32_t opcode = other_opcode(words[at] & 0xffff);
+            if (!opcode || place++ % spread)
+                continue;
+            memcpy(mutated_spirv, words, size);
+            mutated_spirv[at] = (words[at] & 0xffff0000u) | opcode;
+            unsigned ran = 0;
+            const bool noticed = is_caught(target, mutated, &ran);
+            made++;
+            caught += noticed;
+            if (!noticed)
+                fprintf(stderr, "%s.comp: word %zu, opcode %u for %u: not noticed\n", lm_kernel_get(mutated)->stem, at,
+                        (unsigned)opcode, (unsigned)(words[at] & 0xffff));
+        }
+        free(mutated_spirv);
+        mutated_spirv = NULL;
+    }
+    /* Some cannot be noticed: instructions of paths that this device does not take, and corrections below one unit. */
+    cr_expect(made >= 30 && caught * 10 >= made * 8, "%u of %u mutants were noticed", caught, made);
+    fprintf(stderr, "%u of %u mutants were noticed\n", caught, made);
+}
