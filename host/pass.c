@@ -25,7 +25,7 @@ struct lm_pass {
 
 enum {
     SMALL_BYTES = 256 << 10, /* inputs and outputs up to this go through host-visible memory */
-    MAX_ROWS = 65535,        /* of one pass */
+    MAX_ROWS = 32768,        /* of one pass; llvmpipe ends a lane after 65535 iterations, and a scan takes over one a token */
     ARRAYS = 16,             /* at least the parts of a workspace, each of which is aligned */
 };
 

@@ -110,6 +110,15 @@ static uint32_t row_lanes(const lm_device_info *info, uint32_t columns)
     }
 }
 
+/* llvmpipe (under lavapipe and rusticl) ends the loops of a lane after 65535 iterations in all, without a word. */
+static lm_status check_loops(lm_list *list, const char *what, uint64_t iterations)
+{
+    const lm_device_info *info = &list->device->info;
+    if (class_of(info) != CLASS_PROCESSOR || iterations <= 60000) return LM_OK;
+    return lm_fail(list->device->context, LM_ERROR_UNSUPPORTED, "%s: %s would loop %llu times, over this driver's limit", info->id,
+                   what, (unsigned long long)iterations);
+}
+
 static lm_status dispatch(lm_list *list, lm_kernel_id kernel, const launch *l, const void *params, size_t params_size,
                           const lm_view *views, size_t view_count)
 {
@@ -203,6 +212,8 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
     launch l = {0};
     if (kernel == LM_KERNEL_GEMV) plan_gemv(info, params, b_trans, &l);
     else plan_gemm(info, params, b_trans, &l);
+    lm_status status = check_loops(list, "a product", (uint64_t)params->depth);
+    if (status != LM_OK) return status;
     const lm_view views[] = {a, b, bias, residual, c};
     return dispatch(list, kernel, &l, params, sizeof *params, views, 5);
 }
@@ -239,6 +250,8 @@ lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_c
     }
     launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, (int32_t)steps}};
     set_groups(&l, info, ceil_div(channels, x * lanes), ceil_div(length, steps), (uint32_t)params->batch);
+    lm_status status = check_loops(list, "a convolution", (uint64_t)params->branches * ((uint64_t)params->taps + 1));
+    if (status != LM_OK) return status;
     const lm_view bound[] = {views->x, views->weight, views->bias, views->gates, views->dilations, views->history,
                              views->rows, views->out};
     return dispatch(list, LM_KERNEL_CONV, &l, params, sizeof *params, bound, 8);
@@ -310,7 +323,10 @@ lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_s
     launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, (int32_t)states}};
     set_groups(&l, info, tiles, (uint32_t)params->chunks, batch);
     lm_scan_params p = *params;
-    lm_status status = LM_OK;
+    /* a token, a tile of tokens, or a chunk each */
+    lm_status status = check_loops(list, "a scan", (uint64_t)params->chunk_length + (uint64_t)params->chunk_length / 8);
+    if (status == LM_OK) status = check_loops(list, "a scan's carry", (uint64_t)params->chunks);
+    if (status != LM_OK) return status;
     if (params->chunks > 1) {
         const lm_view summary[] = {views->u, views->delta, views->a, views->bc, views->rows, views->summary, views->total};
         for (uint32_t first = 0; first < d_state && status == LM_OK; first += states) {
@@ -336,33 +352,34 @@ lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_s
 /* ---- rows ------------------------------------------------------------------------------------------------------------ */
 
 /* One group a row. */
-static launch plan_rows(const lm_device_info *info, int rows, int cols)
+static lm_status launch_rows(lm_list *list, lm_kernel_id kernel, int rows, int cols, const void *params, size_t params_size,
+                             const lm_view *views, size_t view_count)
 {
+    const lm_device_info *info = &list->device->info;
     launch l = {.spec = {(int32_t)row_lanes(info, (uint32_t)cols), 1, (int32_t)info->lanes}};
     set_groups(&l, info, (uint32_t)rows, 1, 1);
-    return l;
+    const uint32_t walk = ceil_div((uint32_t)cols, (uint32_t)l.spec[0]); /* of which there are up to two */
+    lm_status status = check_loops(list, "a row's sum", 2 * (uint64_t)walk);
+    return status == LM_OK ? dispatch(list, kernel, &l, params, params_size, views, view_count) : status;
 }
 
 lm_status lm_launch_rmsnorm(lm_list *list, const lm_rmsnorm_params *params, lm_view x, lm_view weight, lm_view y)
 {
-    const launch l = plan_rows(&list->device->info, params->rows, params->cols);
     const lm_view views[] = {x, weight, y};
-    return dispatch(list, LM_KERNEL_RMSNORM, &l, params, sizeof *params, views, 3);
+    return launch_rows(list, LM_KERNEL_RMSNORM, params->rows, params->cols, params, sizeof *params, views, 3);
 }
 
 lm_status lm_launch_argmax(lm_list *list, const lm_argmax_params *params, lm_view x, lm_view index)
 {
-    const launch l = plan_rows(&list->device->info, params->rows, params->cols);
     const lm_view views[] = {x, index};
-    return dispatch(list, LM_KERNEL_ARGMAX, &l, params, sizeof *params, views, 2);
+    return launch_rows(list, LM_KERNEL_ARGMAX, params->rows, params->cols, params, sizeof *params, views, 2);
 }
 
 lm_status lm_launch_cross_entropy(lm_list *list, const lm_cross_entropy_params *params, lm_view x, lm_view target,
                                   lm_view loss)
 {
-    const launch l = plan_rows(&list->device->info, params->rows, params->cols);
     const lm_view views[] = {x, target, loss};
-    return dispatch(list, LM_KERNEL_CROSS_ENTROPY, &l, params, sizeof *params, views, 3);
+    return launch_rows(list, LM_KERNEL_CROSS_ENTROPY, params->rows, params->cols, params, sizeof *params, views, 3);
 }
 
 lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y)

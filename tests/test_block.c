@@ -176,6 +176,8 @@ static const shape shapes[] = {
     {{.variant = LM_VARIANT_PTCN, .d_model = 128, .d_conv = 3, .branches = 2, .dilations = {1, 16}, .d_state = 256}, 1, 300},
     {{.variant = LM_VARIANT_BASELINE, .d_model = 16}, 67, 3},
     {{.variant = LM_VARIANT_PTCN, .d_model = 8, .d_conv = 3, .branches = 2, .dilations = {1, 512}}, 1, 5000},
+    /* over the 65535 iterations after which llvmpipe ends a loop */
+    {{.variant = LM_VARIANT_BASELINE, .d_model = 32, .d_state = 2}, 1, 70000},
 };
 
 static void check_shape_row(lm_device *device, const shape *s, uint64_t seed, uint64_t workspace)
