@@ -40,18 +40,24 @@ int cli_compare(const cli_command *command, int argc, char **argv);
 /* ---- options (options.c) -------------------------------------------------------------------------------------------- */
 
 typedef enum cli_kind {
-    CLI_FLAG, /* bool */
-    CLI_TEXT, /* const char * */
-    CLI_U32,  /* uint32_t, within minimum … maximum */
-    CLI_U64,  /* uint64_t */
-    CLI_REAL, /* double, finite, within minimum … maximum */
-    CLI_LIST, /* cli_list of uint32_t, with commas, each within minimum … maximum */
+    CLI_FLAG,  /* bool */
+    CLI_TEXT,  /* const char * */
+    CLI_TEXTS, /* cli_texts: one each time the option is given */
+    CLI_U32,   /* uint32_t, within minimum … maximum */
+    CLI_U64,   /* uint64_t */
+    CLI_REAL,  /* double, finite, within minimum … maximum */
+    CLI_LIST,  /* cli_list of uint32_t, with commas, each within minimum … maximum */
 } cli_kind;
 
 typedef struct cli_list {
     uint32_t count;
     uint32_t values[LM_MAX_BRANCHES];
 } cli_list;
+
+typedef struct cli_texts {
+    uint32_t count;
+    const char *values[32];
+} cli_texts;
 
 typedef struct cli_option {
     const char *name; /* without the dashes */

@@ -1,7 +1,7 @@
 /* host/cli/cmd_generate.c: litemamba generate. */
 #include <stdlib.h>
 
-#include "host/cli/cli.h"
+#include "host/cli/generate.h"
 
 typedef struct printer {
     bool bytes;
@@ -9,31 +9,35 @@ typedef struct printer {
     int32_t last;      /* the latest token, −1 before the first */
 } printer;
 
+bool cli_print_token(bool bytes, int32_t token)
+{
+    if (!bytes)
+        printf(" %d", (int)token);
+    else if (token >= 0 && token < 256)
+        putchar(token);
+    else
+        return false;
+    return true;
+}
+
+void cli_print_prompt(bool bytes, const int32_t *tokens, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes)
+            putchar(tokens[i]);
+        else
+            printf("%s%d", i == 0 ? "" : " ", (int)tokens[i]);
+    }
+}
+
 /* Prints one token; false stops the generation. */
 static bool print_token(void *user, int32_t token)
 {
     printer *p = user;
     p->last = token;
-    if (!p->bytes) {
-        printf(" %d", (int)token);
-    } else if (token >= 0 && token < 256) {
-        putchar(token);
-    } else {
-        p->bad_token = token;
-        return false;
-    }
-    return cli_flush();
-}
-
-static void print_prompt(const printer *p, const int32_t *tokens, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (p->bytes)
-            putchar(tokens[i]);
-        else
-            printf("%s%d", i == 0 ? "" : " ", (int)tokens[i]);
-    }
-    cli_flush();
+    if (cli_print_token(p->bytes, token)) return cli_flush();
+    p->bad_token = token;
+    return false;
 }
 
 static void print_stats(const cli_session *session, const lm_generate_stats *stats)
@@ -48,7 +52,7 @@ static void print_stats(const cli_session *session, const lm_generate_stats *sta
             steps > 0 && stats->new_seconds > 0 ? steps / stats->new_seconds : 0);
 }
 
-static int read_prompt(const cli_session *session, const char *text, int32_t **prompt, size_t *count)
+int cli_read_prompt(const cli_session *session, const char *text, int32_t **prompt, size_t *count)
 {
     const lm_config *config = lm_model_get_config(session->model);
     cli_tokens tokens;
@@ -93,57 +97,116 @@ static lm_status save_state(const cli_session *session, const printer *p, const 
     return status == LM_OK ? lm_state_save(session->state, 0, path) : status;
 }
 
-int cli_generate(const cli_command *command, int argc, char **argv)
-{
-    const char *folder, *text = NULL, *device = NULL, *load = NULL, *save = NULL;
-    uint32_t count = 200, top_k = 0, chunk = 0;
-    double temperature = 0.7, top_p = 1;
-    uint64_t seed = 0;
-    bool stats = false;
-    int code;
-    const cli_option options[] = {
-        {"prompt", 'p', CLI_TEXT, &text, "TEXT", "What to go on with; \"-\" reads it from standard input", 0, 0},
-        {"tokens", 'n', CLI_U32, &count, "N", "New tokens [200]", 1, UINT32_MAX},
-        {"temperature", 't', CLI_REAL, &temperature, "T", "0 always takes the likeliest token [0.7]", 0, 1e6},
-        {"top-k", 0, CLI_U32, &top_k, "K", "Choose among the K likeliest; 0 among all [0]", 0, 0},
-        {"top-p", 0, CLI_REAL, &top_p, "P", "Choose among the likeliest that make up probability P; 0 or 1: all [1]", 0, 1},
-        {"seed", 's', CLI_U64, &seed, "S", "Of the random numbers [0]", 0, 0},
-        {"chunk", 0, CLI_U32, &chunk, "N", "Read the prompt N tokens at a time [all]", 1, UINT32_MAX},
-        {"load-state", 0, CLI_TEXT, &load, "FILE", "Go on from where --save-state left off", 0, 0},
-        {"save-state", 0, CLI_TEXT, &save, "FILE", "Write the state after all that is printed", 0, 0},
-        CLI_DEVICE_OPTION(device),
-        {"stats", 0, CLI_FLAG, &stats, NULL, "Print tokens a second to standard error", 0, 0},
-    };
-    if (!cli_parse(command, options, CLI_COUNT(options), argc, argv, &folder, 0, 1, &code)) return code;
-    if (text == NULL) return cli_usage_error(command, "--prompt is missing");
-    folder = cli_model_folder(folder);
-    if (folder == NULL) return CLI_FAILED;
+/* What only one prompt can have. */
+typedef struct single {
+    const char *text, *load, *save;
+    uint32_t chunk;
+    bool stats;
+} single;
 
-    cli_session session = {0};
+static int generate_one(cli_session *session, const char *folder, const single *one, const lm_generate_params *like)
+{
     int32_t *prompt = NULL;
     size_t prompt_length = 0;
-    code = cli_open_model(&session, device, folder, CLI_LANGUAGE_MODEL);
-    if (code == CLI_OK) code = read_prompt(&session, text, &prompt, &prompt_length);
+    int code = cli_read_prompt(session, one->text, &prompt, &prompt_length);
     if (code == CLI_OK) {
-        printer p = {lm_model_get_config(session.model)->byte_tokens, -1, -1};
+        printer p = {lm_model_get_config(session->model)->byte_tokens, -1, -1};
         lm_generate_stats result = {0};
-        lm_generate_params params = {
-            prompt, (uint32_t)prompt_length, count, (float)temperature, top_k, (float)top_p, seed, print_token, &p};
-        print_prompt(&p, prompt, prompt_length);
+        lm_generate_params params = *like;
+        params.prompt = prompt;
+        params.prompt_length = (uint32_t)prompt_length;
+        params.on_token = print_token;
+        params.user = &p;
+        cli_print_prompt(p.bytes, prompt, prompt_length);
+        cli_flush();
         lm_status status = LM_OK;
-        if (load != NULL || save != NULL || chunk > 0) status = prepare_state(&session, load, chunk, &params);
-        if (status == LM_OK) status = lm_generate(session.model, session.state, &params, &result);
+        if (one->load != NULL || one->save != NULL || one->chunk > 0)
+            status = prepare_state(session, one->load, one->chunk, &params);
+        if (status == LM_OK) status = lm_generate(session->model, session->state, &params, &result);
         putchar('\n');
         cli_flush();
-        if (status == LM_OK && save != NULL) status = save_state(&session, &p, save);
+        if (status == LM_OK && one->save != NULL) status = save_state(session, &p, one->save);
         if (status != LM_OK)
             code = cli_library_error(status);
         else if (p.bad_token >= 0)
             code = cli_error("%s: the model's token %d is not a byte", folder, (int)p.bad_token);
-        else if (stats)
-            print_stats(&session, &result);
+        else if (one->stats)
+            print_stats(session, &result);
     }
     free(prompt);
+    return code;
+}
+
+/* The tokens of --stop's texts; freed by the caller with free_stops, also after a failure. */
+static int read_stops(const cli_session *session, const cli_texts *texts, lm_stop *stops)
+{
+    for (uint32_t i = 0; i < texts->count; i++) {
+        cli_tokens tokens;
+        int32_t *read;
+        size_t count;
+        cli_tokens_open_text(&tokens, "--stop", texts->values[i], lm_model_get_config(session->model));
+        int code = cli_tokens_read_all(&tokens, &read, &count);
+        stops[i] = (lm_stop){read, (uint32_t)count};
+        if (code == CLI_OK && count == 0) code = cli_error("--stop: empty: it would stop before the first token");
+        if (code != CLI_OK) return code;
+    }
+    return CLI_OK;
+}
+
+static void free_stops(lm_stop *stops, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) free((int32_t *)stops[i].tokens);
+}
+
+int cli_generate(const cli_command *command, int argc, char **argv)
+{
+    const char *folder, *device = NULL;
+    uint32_t count = 200, top_k = 0;
+    double temperature = 0.7, top_p = 1;
+    uint64_t seed = 0;
+    single one = {0};
+    cli_many many = {.slots = 8};
+    cli_texts texts = {0};
+    int code;
+    const cli_option options[] = {
+        {"prompt", 'p', CLI_TEXT, &one.text, "TEXT", "What to go on with; \"-\" reads it from standard input", 0, 0},
+        {"prompts", 0, CLI_TEXT, &many.path, "FILE", "Many at once, one a line; \"-\" is standard input", 0, 0},
+        {"tokens", 'n', CLI_U32, &count, "N", "New tokens [200]", 1, UINT32_MAX},
+        {"stop", 0, CLI_TEXTS, &texts, "TEXT", "End before this is generated; may be given several times", 0, 0},
+        {"temperature", 't', CLI_REAL, &temperature, "T", "0 always takes the likeliest token [0.7]", 0, 1e6},
+        {"top-k", 0, CLI_U32, &top_k, "K", "Choose among the K likeliest; 0 among all [0]", 0, 0},
+        {"top-p", 0, CLI_REAL, &top_p, "P", "Choose among the likeliest that make up probability P; 0 or 1: all [1]", 0, 1},
+        {"seed", 's', CLI_U64, &seed, "S", "Of the random numbers; prompts after the first have S + 1, S + 2 … [0]", 0, 0},
+        {"batch", 0, CLI_U32, &many.slots, "N", "With --prompts: so many at a time [8]", 1, UINT32_MAX},
+        {"json", 0, CLI_FLAG, &many.json, NULL, "Print a line of JSON for each prompt", 0, 0},
+        {"chunk", 0, CLI_U32, &one.chunk, "N", "Read the prompt N tokens at a time [all]", 1, UINT32_MAX},
+        {"load-state", 0, CLI_TEXT, &one.load, "FILE", "Go on from where --save-state left off", 0, 0},
+        {"save-state", 0, CLI_TEXT, &one.save, "FILE", "Write the state after all that is printed", 0, 0},
+        CLI_DEVICE_OPTION(device),
+        {"stats", 0, CLI_FLAG, &one.stats, NULL, "Print tokens a second to standard error", 0, 0},
+    };
+    if (!cli_parse(command, options, CLI_COUNT(options), argc, argv, &folder, 0, 1, &code)) return code;
+    const bool several = many.path != NULL || many.json;
+    if (one.text == NULL && many.path == NULL) return cli_usage_error(command, "--prompt is missing");
+    if (one.text != NULL && many.path != NULL) return cli_usage_error(command, "--prompt and --prompts exclude each other");
+    if (several && (one.load != NULL || one.save != NULL || one.chunk > 0))
+        return cli_usage_error(command, "--chunk, --load-state and --save-state go with --prompt alone");
+    if (one.save != NULL && texts.count > 0)
+        return cli_usage_error(command, "--save-state and --stop exclude each other: the state would have seen what is not printed");
+    folder = cli_model_folder(folder);
+    if (folder == NULL) return CLI_FAILED;
+
+    cli_session session = {0};
+    lm_stop stops[CLI_COUNT(texts.values)] = {{NULL, 0}};
+    code = cli_open_model(&session, device, folder, CLI_LANGUAGE_MODEL);
+    if (code == CLI_OK) code = read_stops(&session, &texts, stops);
+    const lm_generate_params like = {.max_tokens = count, .temperature = (float)temperature, .top_k = top_k, .top_p = (float)top_p,
+                                     .seed = seed, .stops = stops, .stop_count = texts.count};
+    many.text = one.text;
+    many.stats = one.stats;
+    if (code == CLI_OK)
+        code = several ? cli_generate_many(&session, folder, &many, &like) : generate_one(&session, folder, &one, &like);
+    free_stops(stops, texts.count);
     cli_close(&session);
     return code;
 }

@@ -88,11 +88,21 @@ static int set_list(const cli_command *command, const cli_option *option, const 
     }
 }
 
+static int add_text(const cli_command *command, const cli_option *option, const char *text)
+{
+    cli_texts *texts = option->value;
+    if (texts->count == CLI_COUNT(texts->values))
+        return cli_usage_error(command, "--%s: more than %zu of them", option->name, CLI_COUNT(texts->values));
+    texts->values[texts->count++] = text;
+    return CLI_OK;
+}
+
 static int set_value(const cli_command *command, const cli_option *option, const char *text)
 {
     switch (option->kind) {
     case CLI_FLAG: *(bool *)option->value = true; return CLI_OK;
     case CLI_TEXT: *(const char **)option->value = text; return CLI_OK;
+    case CLI_TEXTS: return add_text(command, option, text);
     case CLI_U32: return set_u32(command, option, text, option->value);
     case CLI_U64:
         if (cli_parse_u64(text, option->value)) return CLI_OK;
