@@ -35,9 +35,9 @@ static void print_log(void *user, lm_log_level level, const char *text)
         fprintf(stderr, "litemamba: %s\n", text);
 }
 
-static bool wants_validation(void)
+static bool is_set(const char *variable)
 {
-    const char *value = getenv("LITEMAMBA_TEST_VALIDATE");
+    const char *value = getenv(variable);
     return value && *value && strcmp(value, "0") != 0;
 }
 
@@ -47,7 +47,7 @@ lm_context *lm_test_context(void)
         lm_context_params params = {
             .log = print_log,
             .log_level = getenv("LITEMAMBA_TEST_LOG") ? LM_LOG_DEBUG : LM_LOG_ERROR,
-            .validate = wants_validation(),
+            .validate = is_set("LITEMAMBA_TEST_VALIDATE"),
         };
         lm_status status = lm_context_create(&params, &test_context);
         cr_assert(status == LM_OK, "lm_context_create: %s", lm_last_error());
@@ -143,6 +143,11 @@ bool lm_test_wants_row(const char *name)
 {
     const char *wanted = getenv("LITEMAMBA_TEST_ROW");
     return !wanted || !*wanted || strstr(name, wanted);
+}
+
+bool lm_test_only_small(void)
+{
+    return is_set("LITEMAMBA_TEST_SMALL");
 }
 
 /* ---- comparison ------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  *     LITEMAMBA_REQUIRE=opencl,vulkan              a missing device of these backends fails instead of being skipped
  *     LITEMAMBA_TEST_SEED=N                        where random inputs start (each failure prints its own)
  *     LITEMAMBA_TEST_ROW=TEXT                      only rows with TEXT in their name
+ *     LITEMAMBA_TEST_SMALL=1                       only the rows of kernels that are small enough for emulators
  *     LITEMAMBA_TEST_VALIDATE=1                    turn on the Vulkan validation layer; its messages fail the test
  *     LM_TEST_DATA_DIR, LM_TEST_MODELS_DIR         tests/ and models/ where the source tree is elsewhere
  */
@@ -52,6 +53,8 @@ void lm_test_fill(lm_test_random *random, float *values, size_t count, double lo
 
 /* Is this row wanted (LITEMAMBA_TEST_ROW)? */
 bool lm_test_wants_row(const char *name);
+/* LITEMAMBA_TEST_SMALL: only rows with LM_CASE_SMALL are wanted. */
+bool lm_test_only_small(void);
 
 /* ---- comparison ------------------------------------------------------------------------------------------------- */
 
