@@ -26,6 +26,7 @@ lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_t
     model->workspace_limit =
         params != NULL && params->workspace_bytes > 0 ? params->workspace_bytes : UINT64_C(256) << 20;
     model->timed = params != NULL && params->device_times;
+    model->deterministic = params != NULL && params->deterministic;
 
     const bool stacked = config->variant == LM_VARIANT_STCN;
     model->rings = stacked ? config->branches : 1;

@@ -106,7 +106,7 @@ struct lm_model {
     lm_buffer **buffers;           /* what the views above are parts of */
     size_t buffer_count, buffer_capacity;
     uint64_t workspace_limit;
-    bool timed;
+    bool timed, deterministic;
 
     lm_buffer *workspace;          /* shared by all passes */
     lm_pass *passes[LM_PASS_CACHE]; /* most recently used first */

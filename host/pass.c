@@ -280,6 +280,7 @@ static lm_status create_pass(lm_model *model, const lm_pass_key *key, lm_pass **
     lay_out(model, key, model->workspace, &layout);
     status = create_input(model, pass);
     if (status == LM_OK) status = lm_list_create(model->device, model->timed, &pass->list);
+    if (status == LM_OK) pass->list->deterministic = model->deterministic;
     if (status == LM_OK)
         status = model->config.layers > 0 ? record_language_model(model, pass, &layout)
                                           : record_bare_block(model, pass, &layout);

@@ -159,8 +159,8 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
             const uint32_t limit = min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
             const uint32_t most = min_u32(16, limit);
             while (y * 2 <= most && depth / (y * 2) >= 64) y *= 2;
-            /* Partial sums of all lanes but the first row's lie in shared memory. */
-            while (y > 1 && x * y * row_tile * sizeof(float) > info->shared_bytes) y /= 2;
+            /* Partial sums lie in shared memory. The split must not depend on the number of rows. */
+            while (y > 1 && x * y * GEMV_ROWS * sizeof(float) > info->shared_bytes) y /= 2;
         }
         break;
     case CLASS_PROCESSOR:
@@ -231,6 +231,7 @@ lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_tra
     case CLASS_GPU: few = few || 2 * (uint64_t)ceil_div(cols, 32) * ceil_div(rows, 32) < 3 * (uint64_t)units_of(info); break;
     default: break;
     }
+    few = few || list->deterministic;
     return lm_launch_gemm_with(list, few ? LM_KERNEL_GEMV : LM_KERNEL_GEMM, params, b_trans, a, b, bias, residual, c);
 }
 

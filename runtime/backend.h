@@ -66,6 +66,7 @@ struct lm_list {
     bool ended;
     bool running;                /* submitted, not yet waited for */
     bool timed;                  /* wants device timestamps */
+    bool deterministic;          /* wants kernels whose results for a row do not depend on the other rows (kernels/launch.h) */
     /* hazard tracking, the public layer's */
     struct lm_access *accesses;
     size_t access_count;

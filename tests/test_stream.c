@@ -24,17 +24,21 @@ static const lm_config blocks[VARIANTS] = {
 static const lm_config language = {.variant = LM_VARIANT_STCN, .d_model = WIDTH, .d_conv = 3, .branches = 2, .dilations = {1, 3},
                                    .layers = 2, .vocab_size = 50};
 
-static lm_model *create_model(lm_device *device, const lm_config *given, uint64_t workspace)
+static lm_model *create_model_with(lm_device *device, const lm_config *given, const lm_model_params *params)
 {
     lm_config config = *given;
     lm_tensor_set set = {0};
     lm_model *model = NULL;
     cr_assert_eq(lm_config_complete(&config), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_init_tensors(&config, &(lm_init_params){.seed = 3}, &set), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_model_create(device, &config, &set, &(lm_model_params){.workspace_bytes = workspace}, &model), LM_OK, "%s",
-                 lm_last_error());
+    cr_assert_eq(lm_model_create(device, &config, &set, params, &model), LM_OK, "%s", lm_last_error());
     lm_tensor_set_free(&set);
     return model;
+}
+
+static lm_model *create_model(lm_device *device, const lm_config *given, uint64_t workspace)
+{
+    return create_model_with(device, given, &(lm_model_params){.workspace_bytes = workspace});
 }
 
 static lm_state *create_state(lm_model *model, uint32_t slots)
@@ -59,18 +63,17 @@ static void forward(lm_model *model, lm_state *state, uint32_t length, const flo
 
 /* ---- pieces --------------------------------------------------------------------------------------------------------------- */
 
-ParameterizedTestParameters(stream, pieces) { return lm_test_targets(); }
-
-/* Pieces of 1, 3, 64, 257 and all tokens give what one forward gives, and so do steps after a prefill and a prefill after them. */
-ParameterizedTest(lm_test_target *target, stream, pieces)
+/* Pieces of 1, 3, 64, 257 and all tokens give what one forward gives, and so do steps after a prefill and a prefill after them; bit
+ * for bit in deterministic mode, but for the reference, whose state is float64 within a call. */
+static void check_pieces(lm_device *device, bool deterministic)
 {
+    const bool exact = deterministic && lm_device_get_info(device)->backend != LM_BACKEND_CPU;
     enum { LENGTH = 600 };
     static const uint32_t sizes[] = {1, 3, 64, 257, LENGTH};
-    lm_device *device = lm_test_open(target->backend, target->disable);
     float *x = random_rows(lm_test_seed(), LENGTH), *whole = malloc(LENGTH * WIDTH * sizeof *whole),
           *y = malloc(LENGTH * WIDTH * sizeof *y);
     for (size_t v = 0; v < VARIANTS; v++) {
-        lm_model *model = create_model(device, &blocks[v], 0);
+        lm_model *model = create_model_with(device, &blocks[v], &(lm_model_params){.deterministic = deterministic});
         lm_state *state = create_state(model, 1);
         forward(model, NULL, LENGTH, x, whole);
         for (size_t i = 0; i <= sizeof sizes / sizeof *sizes; i++) {
@@ -83,7 +86,7 @@ ParameterizedTest(lm_test_target *target, stream, pieces)
                 t += n;
             }
             const double error = lm_test_error_f32(y, whole, LENGTH * WIDTH);
-            cr_expect(!!(error <= 1e-6), "%s in pieces of %u: %.3g of max|y|", lm_variant_name(blocks[v].variant),
+            cr_expect(!!(error <= (exact ? 0.0 : 1e-6)), "%s in pieces of %u: %.3g of max|y|", lm_variant_name(blocks[v].variant),
                       i < sizeof sizes / sizeof *sizes ? sizes[i] : 0, error);
             cr_expect_eq(lm_state_position(state, 0), LENGTH);
         }
@@ -93,6 +96,23 @@ ParameterizedTest(lm_test_target *target, stream, pieces)
     free(x);
     free(whole);
     free(y);
+}
+
+ParameterizedTestParameters(stream, pieces) { return lm_test_targets(); }
+
+ParameterizedTest(lm_test_target *target, stream, pieces)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    check_pieces(device, false);
+    lm_test_close(&device);
+}
+
+ParameterizedTestParameters(stream, deterministic_pieces) { return lm_test_targets(); }
+
+ParameterizedTest(lm_test_target *target, stream, deterministic_pieces)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    check_pieces(device, true);
     lm_test_close(&device);
 }
 
@@ -103,9 +123,10 @@ static const uint32_t lengths[ROUNDS][SEQUENCES] = {{5, 0, 40, 1, 17}, {1, 1, 1,
 static const uint32_t slots[SEQUENCES] = {6, 2, 0, 5, 3};
 
 /* Every round is one packed call; each sequence alone, in a state of its own, must get the same. */
-static void check_packed(lm_device *device, const lm_config *config, uint64_t workspace)
+static void check_packed(lm_device *device, const lm_config *config, const lm_model_params *params)
 {
-    lm_model *model = create_model(device, config, workspace);
+    const double tolerance = params->deterministic ? 0.0 : 1e-6;
+    lm_model *model = create_model_with(device, config, params);
     lm_state *state = create_state(model, SLOTS), *alone[SEQUENCES];
     for (size_t i = 0; i < SEQUENCES; i++) alone[i] = create_state(model, 1);
     for (size_t round = 0; round < ROUNDS; round++) {
@@ -117,12 +138,12 @@ static void check_packed(lm_device *device, const lm_config *config, uint64_t wo
         cr_assert_eq(lm_block_forward_packed(model, state, &sequences, x, y), LM_OK, "%s", lm_last_error());
         for (size_t i = 0; i < SEQUENCES; i++) forward(model, alone[i], lengths[round][i], x + offsets[i] * WIDTH, one + offsets[i] * WIDTH);
         double error = lm_test_error_f32(y, one, rows * WIDTH);
-        cr_expect(!!(error <= 1e-6), "%s, round %zu: %.3g of max|y|", lm_variant_name(config->variant), round, error);
+        cr_expect(!!(error <= tolerance), "%s, round %zu: %.3g of max|y|", lm_variant_name(config->variant), round, error);
         if (round == 0) { /* without a state: the same, as all were empty */
             const lm_sequences fresh = {.count = SEQUENCES, .offsets = offsets};
             cr_assert_eq(lm_block_forward_packed(model, NULL, &fresh, x, one), LM_OK, "%s", lm_last_error());
             error = lm_test_error_f32(one, y, rows * WIDTH);
-            cr_expect(!!(error <= 1e-6), "%s, without a state: %.3g of max|y|", lm_variant_name(config->variant), error);
+            cr_expect(!!(error <= tolerance), "%s, without a state: %.3g of max|y|", lm_variant_name(config->variant), error);
         }
         free(x);
         free(y);
@@ -143,8 +164,9 @@ ParameterizedTest(lm_test_target *target, stream, packed)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
     for (size_t v = 0; v < VARIANTS; v++) {
-        check_packed(device, &blocks[v], 0);
-        check_packed(device, &blocks[v], 70000); /* in many passes */
+        check_packed(device, &blocks[v], &(lm_model_params){0});
+        check_packed(device, &blocks[v], &(lm_model_params){.workspace_bytes = 70000}); /* in many passes */
+        check_packed(device, &blocks[v], &(lm_model_params){.deterministic = true});
     }
     lm_test_close(&device);
 }
