@@ -1,6 +1,7 @@
-/* tests/oclgrind_kernels.c: every OpenCL kernel at its small rows, as wide lanes, as an emulated device and as a GPU would run
- * it, on the first OpenCL device. Meant to run under Oclgrind (tools/check-oclgrind.sh), which interprets some million
- * multiply-adds a second and looks for out-of-bounds accesses, data races and uninitialised values; results are compared too.
+/* tests/oclgrind_kernels.c: every OpenCL kernel at its small rows, as wide lanes, as an emulated device and as a GPU would
+ * run it, on the first OpenCL device. Meant to run under Oclgrind (tools/check-oclgrind.sh), which interprets some million
+ * multiply-adds a second and looks for out-of-bounds accesses, data races and uninitialised values; results are compared
+ * too.
  *
  *     oclgrind_kernels [part of a row's name] */
 #include "kernels/check.h"

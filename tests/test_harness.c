@@ -259,8 +259,8 @@ ParameterizedTest(lm_test_target *target, harness, catches_bugs_on_the_device)
 
 /* ---- bugs planted in parameters --------------------------------------------------------------------------------- */
 
-/* What a kernel with a slip in its arithmetic computes is what the right kernel computes from slightly wrong parameters. Each
- * of these, given to the device only, must fail at least one of the kernel's quick rows. */
+/* What a kernel with a slip in its arithmetic computes is what the right kernel computes from slightly wrong parameters.
+ * Each of these, given to the device only, must fail at least one of the kernel's quick rows. */
 typedef struct slip {
     const char *name;
     lm_kernel_id kernel;

@@ -1,5 +1,5 @@
-/* tests/test_mutants.c: tests of the tests, from the other end: real kernels with one thing changed, built and run as always.
- * The rows of kernels/cases.h have to notice. The linker hands the backends the sources from here (--wrap). */
+/* tests/test_mutants.c: tests of the tests, from the other end: real kernels with one thing changed, built and run as
+ * always. The rows of kernels/cases.h have to notice. The linker hands the backends the sources from here (--wrap). */
 #include "kernels/check.h"
 #include "tests/support/support.h"
 
@@ -141,8 +141,8 @@ ParameterizedTest(lm_test_target *target, mutants, opencl)
         cr_expect(mutated_source, "%s.cl no longer has '%s': plant another bug", stem, m->from);
         unsigned ran = 0;
         if (mutated_source)
-            cr_expect(is_caught(target, m->kernel, &ran), "%s.cl with '%s' for '%s' passes all %u rows", stem, m->to, m->from,
-                      ran);
+            cr_expect(is_caught(target, m->kernel, &ran), "%s.cl with '%s' for '%s' passes all %u rows", stem, m->to,
+                      m->from, ran);
         free(mutated_source);
         mutated_source = NULL;
     }
