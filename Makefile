@@ -16,7 +16,7 @@ REQUIRE ?= opencl,vulkan
 
 LITEMAMBA = $(BUILD)/litemamba
 
-.PHONY: build demo test check check-validation check-oclgrind check-sanitize bench install deps deps-checks clean
+.PHONY: build demo test check check-validation check-oclgrind check-sanitize check-drift bench install deps deps-checks clean
 
 build:
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
@@ -49,6 +49,11 @@ check-oclgrind: deps-checks
 
 check-sanitize: deps
 	tools/check-sanitize.sh build-sanitize
+
+# The scan over a million tokens; `make test` has a version of 50,000.
+check-drift: deps
+	@$(MAKE) --no-print-directory build
+	LITEMAMBA_REQUIRE=$(REQUIRE) LITEMAMBA_TEST_TOKENS=1000000 $(BUILD)/tests/litemamba_tests --filter 'drift/*' --verbose=1
 
 bench: deps
 	@$(MAKE) --no-print-directory build
