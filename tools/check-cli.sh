@@ -62,6 +62,14 @@ expect 2 'DIR is missing' run
 expect 2 -- '--json takes no value' devices --json=1
 expect 2 -- '--prompt is missing' generate "$small"
 expect 2 -- '--prompt: the value is missing' generate "$small" --prompt
+expect 2 -- '--prompt and --prompts exclude each other' generate "$small" --prompt x --prompts /dev/null
+expect 2 "batch: '0' is below 1" generate "$small" --prompts /dev/null --batch 0
+expect 2 'go with --prompt alone' generate "$small" --prompts /dev/null --save-state "$folder/state"
+expect 2 'go with --prompt alone' generate "$small" --prompt x --json --chunk 4
+expect 2 -- '--save-state and --stop exclude each other' generate "$small" --prompt x --save-state "$folder/state" --stop y
+stops=()
+for i in $(seq 33); do stops+=(--stop "$i"); done
+expect 2 'stop: more than 32 of them' generate "$small" --prompt x "${stops[@]}"
 expect 2 -- '--text is missing' score "$small"
 expect 2 -- '--input is missing' run "$folder/x"
 expect 2 -- '--output is missing' run "$folder/x" --input x.npy
@@ -105,6 +113,51 @@ checks=$((checks + 1))
 if [ "$first" = "$second" ]; then fail "another seed gives the same text"; fi
 loud=1 expect 0 'tokens/s' generate "$small" --prompt x -n 3 --stats
 expect 1 'empty' generate "$small" --prompt ''
+
+# Many at once: what each prompt alone gives, in the order of the file, whatever the batch.
+printf 'LOVE, n.\nThe \nA program that runs on\nx\n:foo: \n1. \nlast line without an end' >"$folder/prompts"
+number=0 alone=
+while IFS= read -r line || [ -n "$line" ]; do
+    alone+=$("$litemamba" generate "$small" --prompt "$line" -n 30 --seed $((7 + number)))$'\n'
+    number=$((number + 1))
+done <"$folder/prompts"
+for batch in 1 3 8; do
+    got=$("$litemamba" generate "$small" --prompts "$folder/prompts" -n 30 --seed 7 --batch $batch; echo .)
+    same "prompts, $batch at a time" "$alone." "$got"
+done
+same "prompts from a pipe" "$alone." "$("$litemamba" generate "$small" --prompts - -n 30 --seed 7 <"$folder/prompts"; echo .)"
+loud=1 expect 0 '^prompts  *7 of [0-9]* tokens, 8 at a time' generate "$small" --prompts "$folder/prompts" -n 3 --stats
+printf 'a\n\nb\n' >"$folder/gap"
+expect 1 'gap: line 2: empty' generate "$small" --prompts "$folder/gap"
+expect 1 'standard input: no prompt' generate "$small" --prompts -
+expect 1 'nonsense.txt: No such file' generate "$small" --prompts "$folder/nonsense.txt"
+expect 1 'directory' generate "$small" --prompts "$folder"
+expect 1 'stop: empty' generate "$small" --prompt x --stop ''
+
+# Stop sequences: the text before the first of them.
+whole=$("$litemamba" generate "$small" --prompt 'The ' -n 60 -t 0)
+stop=${whole:30:4}
+rest=${whole#The }
+same "--stop" "The ${rest%%"$stop"*}" "$("$litemamba" generate "$small" --prompt 'The ' -n 60 -t 0 --stop nonsense --stop "$stop")"
+
+# JSON: a line a prompt, valid whatever the bytes are.
+printf 'The \ncaf\xc3\xa9 "\\\t\xe2\x82\xac\nbad \xc3 \xed\xa0\x80\x00\xff\n' >"$folder/bytes"
+"$litemamba" generate "$small" --prompts "$folder/bytes" -n 60 -t 0 --stop "$stop" --json >"$folder/json"
+sed -n 1p "$folder/json" >"$folder/line"
+same "JSON of a text that a stop ended" "{\"prompt\": \"The \", \"text\": \"${rest%%"$stop"*}\", \"tokens\": $(
+    printf '%s' "${rest%%"$stop"*}" | wc -c | tr -d ' '), \"stopped\": \"stop\"}" "$(sed 's/\\n/\n/g' "$folder/line")"
+same "JSON of UTF-8" '{"prompt": "café \"\\\t€", "text": ' "$(sed -n 2p "$folder/json" | grep -o '^.*"text": ')"
+same "JSON of other bytes" '{"prompt": "bad � ���\u0000�", "prompt_bytes": [98, 97, 100, 32, 195, 32, 237, 160, 128, 0, 255], "text": ' \
+    "$(sed -n 3p "$folder/json" | grep -o '^.*"text": ')"
+same "lines of JSON" 3 "$(wc -l <"$folder/json" | tr -d ' ')"
+expect 0 '^{"prompt": "x", "text": ".*", "tokens": 5, "stopped": "length"}$' generate "$small" --prompt x -n 5 --json
+if command -v python3 >/dev/null; then
+    checks=$((checks + 1))
+    if ! python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]' "$folder/json" 2>"$folder/err"; then
+        fail "JSON that Python refuses"
+    fi
+fi
+
 expect 1 'nonsense.txt: No such file' score "$small" --text "$folder/nonsense.txt"
 expect 1 'at least two tokens' score "$small" --text /dev/null
 expect 1 'directory' score "$small" --text "$folder"
@@ -151,12 +204,23 @@ expect 0 '^vocabulary  *11$' info "$folder/lm"
 same "token numbers in and out" 7 "$("$litemamba" generate "$folder/lm" --prompt '3 10, 4' -n 4 | wc -w | tr -d ' ')"
 expect 1 "token 11 is not below the vocabulary's 11" generate "$folder/lm" --prompt '3 11'
 expect 1 'not a token number' generate "$folder/lm" --prompt 'x'
+printf '3 10, 4\n7\n' >"$folder/numbers"
+expect 0 '^{"prompt": "3 10 4", "text": "[0-9]* [0-9]*", "tokens": 2, "stopped": "length"}$' \
+    generate "$folder/lm" --prompts "$folder/numbers" -n 2 --json
+same "token numbers, two lines" '4 2' "$("$litemamba" generate "$folder/lm" --prompts "$folder/numbers" -n 1 |
+    awk '{ printf "%s%d", (NR > 1 ? " " : ""), NF } END { print "" }')"
+expect 1 'line 2: byte 3: token 11 is not below' generate "$folder/lm" --prompts <(printf '1\n 11')
 
 # ---- pipes --------------------------------------------------------------------------------------------------------------------
 checks=$((checks + 1))
 "$litemamba" generate "$small" --prompt x -n 100000 2>"$folder/err" | head -c 20 >"$folder/out"
 status=("${PIPESTATUS[@]}")
 if [ "${status[0]}" -ne 0 ] || [ -s "$folder/err" ]; then fail "a closed pipe: exit code ${status[0]}"; fi
+checks=$((checks + 1))
+yes 'The ' | head -400 >"$folder/prompts"
+"$litemamba" generate "$small" --prompts "$folder/prompts" -n 100 --json 2>"$folder/err" | head -n 1 >"$folder/out"
+status=("${PIPESTATUS[@]}")
+if [ "${status[0]}" -ne 0 ] || [ -s "$folder/err" ]; then fail "a closed pipe, many prompts: exit code ${status[0]}"; fi
 checks=$((checks + 1))
 if [ -e /dev/full ] && "$litemamba" devices >/dev/full 2>"$folder/err"; then fail "a full device is not noticed"; fi
 if [ -e /dev/full ] && ! grep -q '^litemamba: standard output: ' "$folder/err"; then fail "a full device is not named"; fi

@@ -235,9 +235,10 @@ typedef struct lm_generate_batch_params {
 
 /* Generates all texts, each from nothing, `slots` at a time: a step runs one token of every text that is under way and the whole
  * prompts of those that were taken up, in one packed lm_model_run, and a text that ends gives its slot to the next one in the
- * same step. Texts are taken up in their order and end in any. A text is what lm_generate alone would make of it, beyond
- * rounding: logits may differ in their last bits with what is in the batch. All texts are checked before anything runs.
- * `stats` has `count` entries or is NULL. After the start nothing is allocated but what lm_model_run records for a new shape. */
+ * same step. Texts are taken up in their order and end in any. A text is what lm_generate alone would make of it: in a
+ * deterministic model to the bit, else but for rounding, as the last bits of logits differ with what else is in the batch. All
+ * texts are checked before anything runs. `stats` has `count` entries or is NULL. After the start nothing is allocated but what
+ * lm_model_run records for a new shape. */
 LM_API lm_status lm_generate_batch(lm_model *model, const lm_generate_batch_params *params, lm_generate_stats *stats);
 
 /* ---- verification ------------------------------------------------------------------------------------------------- */
