@@ -15,10 +15,10 @@ static double now(void)
 
 static bool is_greedy(const lm_generate_params *params) { return !(params->temperature > 0.0f); }
 
-/* ---- a step --------------------------------------------------------------------------------------------------------------- */
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
 
-/* Gives idle slots to the next texts, as far as their prompts have room beside one token of every other. A step with several long
- * prompts would keep the texts under way waiting: the first is always taken, or none would ever be. */
+/* Gives idle slots to the next texts, as far as their prompts have room in a step beside a token of every other text, which would
+ * wait for several long ones. The first is always taken. */
 static void take_up(lm_generator *self)
 {
     uint64_t rows = self->active;
@@ -67,7 +67,7 @@ static int32_t choose(const lm_generator *self, lm_writer *writer, const float *
     return lm_sample(&sampling, logits, self->model->config.vocab_size, self->scratch, &writer->random);
 }
 
-/* ---- a text --------------------------------------------------------------------------------------------------------------- */
+/* ---- a text ------------------------------------------------------------------------------------------------------ */
 
 static bool deliver(const lm_generate_params *params, const int32_t *tokens, uint32_t count)
 {
@@ -90,7 +90,7 @@ static lm_finish move_on(lm_writer *writer, int32_t token)
     if (writer->new_tokens < max_tokens) return LM_FINISH_NONE;
     const lm_stops *stops = &writer->stops; /* what it began with will not become a stop any more */
     return stops->held == 0 || deliver(params, stops->stops[stops->holder].tokens, stops->held) ? LM_FINISH_LENGTH
-                                                                                                 : LM_FINISH_CALLBACK;
+                                                                                                : LM_FINISH_CALLBACK;
 }
 
 static void note(const lm_generator *self, const lm_writer *writer, lm_finish finish, double time)

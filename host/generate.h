@@ -12,12 +12,12 @@
 
 /* A text under way. */
 typedef struct lm_writer {
-    uint32_t text;            /* its index, and what it is */
+    uint32_t text; /* its index, and what it is */
     const lm_generate_params *params;
-    uint32_t slot;            /* of the state */
+    uint32_t slot; /* of the state */
     uint32_t new_tokens;
-    int32_t last;             /* the latest new token, which the next step runs */
-    double start, first;      /* when it was taken up, when it had its first token */
+    int32_t last;        /* the latest new token, which the next step runs */
+    double start, first; /* when it was taken up, when it had its first token */
     lm_random random;
     lm_stops stops;
 } lm_writer;
@@ -25,20 +25,20 @@ typedef struct lm_writer {
 typedef struct lm_generator {
     lm_model *model;
     lm_state *state;
-    bool goes_on;             /* from what the state has, instead of from nothing */
+    bool goes_on; /* from what the state has, instead of from nothing */
     const lm_generate_batch_params *params;
     lm_generate_stats *stats; /* one a text, or NULL */
     uint32_t next_text;       /* the first that was not taken up yet */
 
-    lm_writer *writers;       /* one a slot */
-    lm_writer **order;        /* all of them, the `active` ones that write first, in the order in which they were taken up */
+    lm_writer *writers; /* one a slot */
+    lm_writer **order;  /* all of them, the `active` ones that write first, in the order in which they were taken up */
     uint32_t slots, active;
 
-    uint64_t room;            /* tokens that a step may have */
+    uint64_t room; /* tokens that a step may have */
     int32_t *tokens;
     uint32_t *offsets, *slot_of;
-    int32_t *chosen;          /* where the device finds the likeliest tokens */
-    float *logits;            /* (slots, vocab), where some text is not greedy */
+    int32_t *chosen; /* where the device finds the likeliest tokens */
+    float *logits;   /* (slots, vocab), where some text is not greedy */
     lm_candidate *scratch;
 } lm_generator;
 

@@ -10,15 +10,16 @@
 
 enum { DEFAULT_SLOTS = 8, STEP_TOKENS = 4096 }; /* of several prompts; one alone may be longer */
 
-/* ---- what is refused ------------------------------------------------------------------------------------------------------ */
+/* ---- what is refused --------------------------------------------------------------------------------------------- */
 
 static lm_status check_tokens(const char *what, const char *name, const int32_t *tokens, uint32_t count, uint32_t vocab)
 {
     if (tokens == NULL || count == 0) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: %s without a token", what, name);
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
-            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: token %d at position %u of %s is outside the vocabulary of %u", what,
-                           (int)tokens[i], i, name, vocab);
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
+                           "%s: token %d at position %u of %s is outside the vocabulary of %u", what, (int)tokens[i], i,
+                           name, vocab);
     return LM_OK;
 }
 
@@ -26,7 +27,8 @@ static lm_status check_text(const char *what, const lm_generate_params *p, uint3
 {
     char name[32];
     if (!(p->temperature >= 0.0f) || isinf(p->temperature) || !(p->top_p >= 0.0f && p->top_p <= 1.0f))
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a temperature of 0 or more and top_p from 0 to 1", what);
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a temperature of 0 or more and top_p from 0 to 1",
+                       what);
     if (p->stops == NULL && p->stop_count > 0)
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: %u stop sequences are missing", what, p->stop_count);
     lm_status status = check_tokens(what, "a prompt", p->prompt, p->prompt_length, vocab);
@@ -45,7 +47,7 @@ static lm_status check_model(const char *what, const lm_model *model, const void
     return LM_OK;
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* What the texts need at most. */
 typedef struct needs {
@@ -86,7 +88,8 @@ static lm_status create(lm_generator *self, const needs *n)
     bool failed = false;
     self->room = (n->longest > several ? n->longest : several) + slots;
     if (self->room > UINT32_MAX)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate_batch: a prompt of %llu tokens and %u slots are too much",
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
+                       "lm_generate_batch: a prompt of %llu tokens and %u slots are too much",
                        (unsigned long long)n->longest, self->slots);
     self->tokens = allocate(self->room, sizeof *self->tokens, &failed);
     self->offsets = allocate(slots + 1, sizeof *self->offsets, &failed);
@@ -104,7 +107,8 @@ static lm_status create(lm_generator *self, const needs *n)
         writer->stops.matched = allocate(n->stops, sizeof(uint32_t), &failed);
         writer->stops.borders = allocate(n->stop_tokens, sizeof(uint32_t), &failed);
     }
-    if (failed || self->writers == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "generating %u texts: out of memory", self->slots);
+    if (failed || self->writers == NULL)
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "generating %u texts: out of memory", self->slots);
     self->offsets[0] = 0;
     return LM_OK;
 }
@@ -125,7 +129,7 @@ static void destroy(lm_generator *self)
     free(self->scratch);
 }
 
-/* ---- calls ---------------------------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 /* All is checked. `state` NULL: one for this call. */
 static lm_status generate(lm_model *model, lm_state *state, const lm_generate_batch_params *params, lm_generate_stats *stats)

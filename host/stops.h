@@ -1,7 +1,7 @@
 /* host/stops.h: finds stop sequences in a stream of tokens. Internal.
  *
- * Knuth, Morris and Pratt's automaton for each of them. What is held back is the longest end of the stream that begins a stop
- * sequence, and so is the beginning of that sequence: no token is stored.
+ * Knuth, Morris and Pratt's automaton for each of them. What is held back is the longest end of the stream that begins a
+ * stop sequence, and so is the beginning of that sequence: no token is stored.
  */
 #ifndef LM_STOPS_H
 #define LM_STOPS_H
@@ -11,9 +11,9 @@
 typedef struct lm_stops {
     const lm_stop *stops;
     uint32_t count;
-    uint32_t *matched;  /* tokens of each that the stream ends with */
-    uint32_t *borders;  /* of all, end to end: of each beginning, the longest proper end that is a beginning too */
-    uint32_t holder;    /* the stop with the most matched: its first `held` tokens are held back */
+    uint32_t *matched; /* tokens of each that the stream ends with */
+    uint32_t *borders; /* of all, end to end: of each beginning, the longest proper end that is a beginning too */
+    uint32_t holder;   /* the stop with the most matched: its first `held` tokens are held back */
     uint32_t held;
 } lm_stops;
 

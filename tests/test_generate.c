@@ -15,9 +15,18 @@ TestSuite(generate, .timeout = 600);
 enum { TEXTS = 12, MOST = 64 };
 
 static const char *const prompts[TEXTS] = {
-    ":hacker: n.\n\n", "LOVE, n.  ",  "The ",         "A program that runs on every machine in the ", "x",
-    "Unix",            "HATE, n.  ", "To hack is to ", "1. ",                                          "A user is a person who ",
-    ":foo: ",          "Once upon a time there was a computer; it had no disk, no screen and no keyboard, but it had ",
+    ":hacker: n.\n\n",
+    "LOVE, n.  ",
+    "The ",
+    "A program that runs on every machine in the ",
+    "x",
+    "Unix",
+    "HATE, n.  ",
+    "To hack is to ",
+    "1. ",
+    "A user is a person who ",
+    ":foo: ",
+    "Once upon a time there was a computer; it had no disk, no screen and no keyboard, but it had ",
 };
 
 /* Texts of different lengths, so that slots change hands in many steps. */
@@ -41,8 +50,11 @@ static lm_generate_params text_of(answer *a, const char *prompt, uint32_t max_to
 {
     memset(a, 0, sizeof *a);
     for (size_t i = 0; prompt[i] != '\0'; i++) a->prompt[i] = (unsigned char)prompt[i];
-    return (lm_generate_params){.prompt = a->prompt, .prompt_length = (uint32_t)strlen(prompt), .max_tokens = max_tokens,
-                                .on_token = collect, .user = a};
+    return (lm_generate_params){.prompt = a->prompt,
+                                .prompt_length = (uint32_t)strlen(prompt),
+                                .max_tokens = max_tokens,
+                                .on_token = collect,
+                                .user = a};
 }
 
 static lm_model *load(lm_device *device, const char *name)
@@ -56,17 +68,17 @@ static lm_model *load(lm_device *device, const char *name)
 
 static void expect_same(const answer *got, const answer *expected, const char *where, uint32_t batch, size_t text)
 {
-    cr_expect_eq(got->count, expected->count, "%s, %u at a time, text %zu: %u tokens instead of %u", where, batch, text, got->count,
-                 expected->count);
+    cr_expect_eq(got->count, expected->count, "%s, %u at a time, text %zu: %u tokens instead of %u", where, batch, text,
+                 got->count, expected->count);
     for (uint32_t t = 0; t < got->count && t < expected->count; t++)
         if (got->tokens[t] != expected->tokens[t]) {
-            cr_expect(false, "%s, %u at a time, text %zu: token %u is %d, alone %d", where, batch, text, t, (int)got->tokens[t],
-                      (int)expected->tokens[t]);
+            cr_expect(false, "%s, %u at a time, text %zu: token %u is %d, alone %d", where, batch, text, t,
+                      (int)got->tokens[t], (int)expected->tokens[t]);
             return;
         }
 }
 
-/* ---- the same text whatever the batch ------------------------------------------------------------------------------------- */
+/* ---- the same text whatever the batch ---------------------------------------------------------------------------- */
 
 typedef struct endings {
     uint32_t count[TEXTS], steps, most_steps;
@@ -108,8 +120,12 @@ static void check_batches(lm_model *model, const char *where, float temperature)
             texts[i].temperature = i % 4 == 1 ? temperature : 0.0f;
             texts[i].seed = i;
         }
-        const lm_generate_batch_params params = {.count = TEXTS, .texts = texts, .slots = batches[b], .on_step = count_step,
-                                                 .on_finish = count_ending, .user = &e};
+        const lm_generate_batch_params params = {.count = TEXTS,
+                                                 .texts = texts,
+                                                 .slots = batches[b],
+                                                 .on_step = count_step,
+                                                 .on_finish = count_ending,
+                                                 .user = &e};
         cr_assert_eq(lm_generate_batch(model, &params, stats), LM_OK, "%s", lm_last_error());
         uint32_t tokens = 0, longest = 0;
         for (size_t i = 0; i < TEXTS; i++) {
@@ -141,7 +157,7 @@ ParameterizedTest(lm_test_target *target, generate, batches)
     lm_test_close(&device);
 }
 
-/* ---- stop sequences ------------------------------------------------------------------------------------------------------- */
+/* ---- stop sequences ---------------------------------------------------------------------------------------------- */
 
 typedef struct stop_row {
     const char *text;
@@ -159,13 +175,13 @@ Test(generate, stop_automaton)
         {"one\ntwo", {"\n\n"}, "one\ntwo", false},
         {"\n\n", {"\n\n"}, "", true},
         {"a", {"a"}, "", true},
-        {"aaab", {"aab"}, "a", true},             /* the match begins inside a partial one */
+        {"aaab", {"aab"}, "a", true}, /* the match begins inside a partial one */
         {"ababac", {"abac"}, "ab", true},
         {"abcabcabd!", {"abcabd"}, "abc", true},
-        {"xabcd", {"abcd", "bc"}, "xa", true},    /* the shorter ends first, in the middle of the longer */
-        {"xabc", {"bc", "abc"}, "x", true},       /* both end here: the longest counts */
+        {"xabcd", {"abcd", "bc"}, "xa", true},     /* the shorter ends first, in the middle of the longer */
+        {"xabc", {"bc", "abc"}, "x", true},        /* both end here: the longest counts */
         {"abcx bcd", {"abcd", "bcx "}, "a", true}, /* what is held back changes from one to the other */
-        {"the en", {"the end"}, "", false},       /* still held back at the end of the text */
+        {"the en", {"the end"}, "", false},        /* still held back at the end of the text */
         {"STO STOP", {"STOP", "TOPS"}, "STO ", true},
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
@@ -250,10 +266,12 @@ ParameterizedTest(lm_test_target *target, generate, stops)
     cr_assert_eq(lm_generate(model, NULL, &params, NULL), LM_OK, "%s", lm_last_error());
 
     int32_t later[SIZE + 1], never[LENGTH];
-    memcpy(later, whole.tokens + LENGTH - SIZE, SIZE * sizeof *later); /* begins at the text's end and is not complete there */
+    /* begins at the text's end and is not complete there */
+    memcpy(later, whole.tokens + LENGTH - SIZE, SIZE * sizeof *later);
     later[SIZE] = 0;
     for (size_t i = 0; i < LENGTH; i++) never[i] = 1;
-    const lm_stop part[] = {{never, LENGTH}, {whole.tokens + FROM, SIZE}}, beginning[] = {{later, SIZE + 1}}, first = {whole.tokens, 1};
+    const lm_stop part[] = {{never, LENGTH}, {whole.tokens + FROM, SIZE}}, beginning[] = {{later, SIZE + 1}},
+                  first = {whole.tokens, 1};
     for (size_t i = 0; i < 4; i++) texts[i] = text_of(&cut[i], prompts[3], LENGTH);
     texts[0].stops = part;
     texts[0].stop_count = 2;
@@ -262,8 +280,8 @@ ParameterizedTest(lm_test_target *target, generate, stops)
     texts[2].stops = &first;
     texts[2].stop_count = 1;
     cut[3].end_after = 7;
-    cr_assert_eq(lm_generate_batch(model, &(lm_generate_batch_params){.count = 4, .texts = texts, .slots = 3}, stats), LM_OK, "%s",
-                 lm_last_error());
+    cr_assert_eq(lm_generate_batch(model, &(lm_generate_batch_params){.count = 4, .texts = texts, .slots = 3}, stats), LM_OK,
+                 "%s", lm_last_error());
 
     /* the first place where the part is, for the text may say it twice */
     uint32_t place = 0;
@@ -285,7 +303,7 @@ ParameterizedTest(lm_test_target *target, generate, stops)
     lm_test_close(&device);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------------------------------ */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 ParameterizedTestParameters(generate, cancel) { return lm_test_targets(); }
 
@@ -299,8 +317,8 @@ ParameterizedTest(lm_test_target *target, generate, cancel)
     lm_generate_stats stats[TEXTS];
     endings e = {.most_steps = STEPS};
     for (size_t i = 0; i < TEXTS; i++) texts[i] = text_of(&answers[i], prompts[i], wanted_length(i));
-    const lm_generate_batch_params params = {.count = TEXTS, .texts = texts, .slots = SLOTS, .on_step = count_step,
-                                             .on_finish = count_ending, .user = &e};
+    const lm_generate_batch_params params = {
+        .count = TEXTS, .texts = texts, .slots = SLOTS, .on_step = count_step, .on_finish = count_ending, .user = &e};
     cr_expect_eq(lm_generate_batch(model, &params, stats), LM_ERROR_CANCELLED);
     cr_expect_str_eq(lm_last_error(), "lm_generate_batch: cancelled with 1 of 12 texts ended");
     uint32_t tokens = 0;
@@ -320,7 +338,7 @@ ParameterizedTest(lm_test_target *target, generate, cancel)
     lm_test_close(&device);
 }
 
-/* ---- long prompts and refusals --------------------------------------------------------------------------------------------- */
+/* ---- long prompts and refusals ----------------------------------------------------------------------------------- */
 
 /* Prompts longer than a pass, and than what a step takes of several, in a small workspace. */
 Test(generate, long_prompts)
@@ -330,7 +348,8 @@ Test(generate, long_prompts)
     lm_device *device = lm_test_open("cpu", 0);
     char *folder = lm_test_join(lm_test_models_dir(), "jargon-small-baseline");
     lm_model *model = NULL;
-    cr_assert_eq(lm_model_load(device, folder, &(lm_model_params){.workspace_bytes = 1 << 20}, &model), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_model_load(device, folder, &(lm_model_params){.workspace_bytes = 1 << 20}, &model), LM_OK, "%s",
+                 lm_last_error());
     free(folder);
     int32_t *prompt = malloc(LENGTH * sizeof *prompt);
     for (size_t i = 0; i < LENGTH; i++) prompt[i] = (unsigned char)prompts[11][i % strlen(prompts[11])];
@@ -371,7 +390,8 @@ Test(generate, refused)
         {{.prompt = negative, .prompt_length = 1}, "token -1 at position 0 of a prompt is outside the vocabulary of 256"},
         {{.prompt = base.prompt, .prompt_length = 1, .temperature = -1.0f},
          "requires a temperature of 0 or more and top_p from 0 to 1"},
-        {{.prompt = base.prompt, .prompt_length = 1, .top_p = 1.5f}, "requires a temperature of 0 or more and top_p from 0 to 1"},
+        {{.prompt = base.prompt, .prompt_length = 1, .top_p = 1.5f},
+         "requires a temperature of 0 or more and top_p from 0 to 1"},
         {{.prompt = base.prompt, .prompt_length = 1, .stop_count = 2}, "2 stop sequences are missing"},
         {{.prompt = base.prompt, .prompt_length = 1, .stops = &empty, .stop_count = 1}, "stop sequence 0 without a token"},
         {{.prompt = base.prompt, .prompt_length = 1, .stops = &strange, .stop_count = 1},

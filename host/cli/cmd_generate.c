@@ -192,7 +192,8 @@ int cli_generate(const cli_command *command, int argc, char **argv)
     if (several && (one.load != NULL || one.save != NULL || one.chunk > 0))
         return cli_usage_error(command, "--chunk, --load-state and --save-state go with --prompt alone");
     if (one.save != NULL && texts.count > 0)
-        return cli_usage_error(command, "--save-state and --stop exclude each other: the state would have seen what is not printed");
+        return cli_usage_error(command,
+                               "--save-state and --stop exclude each other: the state would have seen what is not printed");
     folder = cli_model_folder(folder);
     if (folder == NULL) return CLI_FAILED;
 
@@ -200,8 +201,13 @@ int cli_generate(const cli_command *command, int argc, char **argv)
     lm_stop stops[CLI_COUNT(texts.values)] = {{NULL, 0}};
     code = cli_open_model(&session, device, folder, CLI_LANGUAGE_MODEL);
     if (code == CLI_OK) code = read_stops(&session, &texts, stops);
-    const lm_generate_params like = {.max_tokens = count, .temperature = (float)temperature, .top_k = top_k, .top_p = (float)top_p,
-                                     .seed = seed, .stops = stops, .stop_count = texts.count};
+    const lm_generate_params like = {.max_tokens = count,
+                                     .temperature = (float)temperature,
+                                     .top_k = top_k,
+                                     .top_p = (float)top_p,
+                                     .seed = seed,
+                                     .stops = stops,
+                                     .stop_count = texts.count};
     many.text = one.text;
     many.stats = one.stats;
     if (code == CLI_OK)

@@ -10,9 +10,9 @@ void cli_print_prompt(bool bytes, const int32_t *tokens, size_t count);
 
 /* Many prompts at once (generate_many.c). */
 typedef struct cli_many {
-    const char *path;  /* a prompt a line, "-" is standard input; NULL: only `text` */
-    const char *text;  /* as --prompt has it */
-    uint32_t slots;    /* texts at a time */
+    const char *path; /* a prompt a line, "-" is standard input; NULL: only `text` */
+    const char *text; /* as --prompt has it */
+    uint32_t slots;   /* texts at a time */
     bool json, stats;
 } cli_many;
 

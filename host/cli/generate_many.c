@@ -21,12 +21,12 @@ struct crowd {
     bool bytes;
     result *results;
     size_t count, capacity;
-    size_t printed;           /* results that were printed, and freed */
+    size_t printed; /* results that were printed, and freed */
     bool out_of_memory, closed;
-    int32_t bad_token;        /* one that is no byte though tokens are bytes, else −1 */
+    int32_t bad_token; /* one that is no byte though tokens are bytes, else −1 */
 };
 
-/* ---- prompts -------------------------------------------------------------------------------------------------------------- */
+/* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
 /* Keeps the prompt, malloc'd, which is freed where that fails. */
 static int add_prompt(crowd *self, int32_t *prompt, size_t count)
@@ -42,7 +42,8 @@ static int add_prompt(crowd *self, int32_t *prompt, size_t count)
         self->capacity = capacity;
     }
     int32_t *fitted = realloc(prompt, count * sizeof *prompt);
-    self->results[self->count++] = (result){.owner = self, .prompt = fitted != NULL ? fitted : prompt, .prompt_count = count};
+    self->results[self->count++] = (result){
+        .owner = self, .prompt = fitted != NULL ? fitted : prompt, .prompt_count = count};
     return CLI_OK;
 }
 
@@ -85,7 +86,7 @@ static int read_prompts(crowd *self, const char *path)
     return code;
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the UTF-8 character that starts at `t`, with `left` bytes to the end; 0 when none does. */
 static size_t character_length(const int32_t *t, size_t left)
@@ -127,7 +128,8 @@ static size_t write_bytes(char *out, const int32_t *tokens, size_t count, bool *
 }
 
 /* Sets `name` to the text of tokens and, where bytes are lost by that, `name`_bytes to their numbers. */
-static int set_text(json_t *object, const char *name, const char *bytes_name, const int32_t *tokens, size_t count, bool bytes)
+static int set_text(json_t *object, const char *name, const char *bytes_name, const int32_t *tokens, size_t count,
+                    bool bytes)
 {
     enum { WIDEST = 12 }; /* a number and a space, or U+FFFD */
     bool exact = true;
@@ -161,7 +163,7 @@ static bool print_json(const crowd *self, const result *r)
     return line != NULL;
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static bool keep_token(void *user, int32_t token)
 {
@@ -250,8 +252,12 @@ static int generate(crowd *self, const char *folder, const lm_generate_params *l
         texts[i].user = &self->results[i];
     }
     if (code == CLI_OK) {
-        const lm_generate_batch_params params = {.count = (uint32_t)self->count, .texts = texts, .slots = self->many->slots,
-                                                 .on_step = go_on, .on_finish = finish_text, .user = self};
+        const lm_generate_batch_params params = {.count = (uint32_t)self->count,
+                                                 .texts = texts,
+                                                 .slots = self->many->slots,
+                                                 .on_step = go_on,
+                                                 .on_finish = finish_text,
+                                                 .user = self};
         const double start = cli_seconds();
         const lm_status status = lm_generate_batch(self->session->model, &params, stats);
         if (self->bad_token >= 0)
@@ -270,7 +276,8 @@ static int generate(crowd *self, const char *folder, const lm_generate_params *l
 
 int cli_generate_many(const cli_session *session, const char *folder, const cli_many *many, const lm_generate_params *like)
 {
-    crowd self = {.session = session, .many = many, .bytes = lm_model_get_config(session->model)->byte_tokens, .bad_token = -1};
+    crowd self = {
+        .session = session, .many = many, .bytes = lm_model_get_config(session->model)->byte_tokens, .bad_token = -1};
     int32_t *prompt;
     size_t count;
     int code;

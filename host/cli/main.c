@@ -9,15 +9,16 @@ static const cli_command commands[] = {
      "The names in the first column are what --device takes.", cli_devices},
     {"info", "[DIR]", "Say what a model folder holds.",
      "DIR is a folder with config.json and model.safetensors; without it, the model that comes with litemamba.", cli_info},
-    {"generate", "[DIR] --prompt TEXT|--prompts FILE [OPTION]...", "Let a language model go on with a text, or with many at once.",
+    {"generate", "[DIR] --prompt TEXT|--prompts FILE [OPTION]...",
+     "Let a language model go on with a text, or with many at once.",
      "Prints the prompt and, as it is generated, what the model goes on with, then a line end.\n"
      "DIR is a model folder; without it, the model that comes with litemamba. Where a model's tokens are not bytes, TEXT\n"
      "holds token numbers with spaces between, and so does the output. The same seed gives the same text on one device.\n\n"
-     "--prompts generates --batch texts at a time, and a text that ends makes room for the next. Results are printed in the\n"
-     "order of the file. A line's bytes are the prompt, without the line end; an empty line is an error. With --json each is\n"
-     "    {\"prompt\": TEXT, \"text\": WHAT FOLLOWS, \"tokens\": N, \"stopped\": \"length\" or \"stop\"}\n"
-     "in one line, N the tokens of \"text\". Bytes that are not UTF-8 become U+FFFD there, and \"prompt_bytes\" or \"text_bytes\"\n"
-     "then has the numbers of all bytes. What --stop names is not printed; it is not looked for in the prompt.",
+     "--prompts generates --batch texts at a time, and a text that ends makes room for the next. Results are printed in\n"
+     "the order of the file. A line's bytes are the prompt, without the line end; an empty line is an error. With --json\n"
+     "each is a line {\"prompt\": TEXT, \"text\": WHAT FOLLOWS, \"tokens\": N, \"stopped\": \"length\" or \"stop\"}, where N is\n"
+     "how many \"text\" has. Bytes that are not UTF-8 become U+FFFD there, and \"prompt_bytes\" or \"text_bytes\" then has the\n"
+     "numbers of all bytes. What --stop names is not printed; it is not looked for in the prompt.",
      cli_generate},
     {"score", "[DIR] --text FILE [OPTION]...", "Measure how well a language model predicts a text.",
      "Prints tokens, nats a token (the mean of -ln p of every token but the first), bits a byte, and tokens a second.\n"
