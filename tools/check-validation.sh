@@ -3,8 +3,8 @@
 # on any failed test, and where the layer was not there at all. Both parts unless one is named:
 #
 #     sync   core checks and synchronization, all tests
-#     gpu    the same and GPU-assisted, which compiles ten times the code for each pipeline: kernels at their small rows, all
-#            of the other tests that use a device
+#     gpu    the same and GPU-assisted, whose pipelines compile for seconds each: every kernel at its small rows, and steps of
+#            a language model
 #
 # The layer is turned on twice: by the library (LITEMAMBA_VALIDATE), whose messenger counts and logs, and by settings in the
 # layer's own words, which reach its standard output even if the library's messenger would be deaf. Tests run one a process,
@@ -61,9 +61,10 @@ done
 "$tests" --list | awk '/^[a-z_0-9]+: / { sub(":.*", ""); suite = $0 } / [a-z_0-9]+$/ && /^[^a-z]/ { print suite "/" $NF }' |
     grep -v -E '^(comparer|files|mutants)/' >"$folder/names"
 # The slow part first, that no long test is left to run alone at the end.
-for part in gpu sync; do
-    if [[ " $parts " == *" $part "* ]]; then sed "s,^,$part ," "$folder/names"; fi
-done >"$folder/jobs"
+{
+    if [[ $parts == *gpu* ]]; then grep -E '^kernels/|^limits/fork$' "$folder/names" | sed 's/^/gpu /'; fi
+    if [[ $parts == *sync* ]]; then sed 's/^/sync /' "$folder/names"; fi
+} >"$folder/jobs"
 
 # run_test FOLDER TESTS PART NAME: leaves PART.NAME.txt and, with its exit code and seconds, PART.NAME.code.
 run_test() {
