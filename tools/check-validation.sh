@@ -8,7 +8,7 @@
 #
 # The layer is turned on twice: by the library (LITEMAMBA_VALIDATE), whose messenger counts and logs, and by settings in the
 # layer's own words, which reach its standard output even if the library's messenger would be deaf. Tests run one a process,
-# JOBS at a time (as many as there are processors).
+# JOBS at a time (as many as there are processors), those that match TESTS: TESTS=^kernels/rmsnorm.
 set -euo pipefail
 build=$(cd "$1" && pwd)
 parts=${2:-sync gpu}
@@ -59,10 +59,10 @@ done
 
 # suite/test, from Criterion's tree. What uses no device has nothing to validate, and mutants are wrong on purpose.
 "$tests" --list | awk '/^[a-z_0-9]+: / { sub(":.*", ""); suite = $0 } / [a-z_0-9]+$/ && /^[^a-z]/ { print suite "/" $NF }' |
-    grep -v -E '^(comparer|files|mutants)/' >"$folder/names"
+    grep -v -E '^(comparer|files|mutants)/' | grep -E "${TESTS:-.}" >"$folder/names"
 # The slow part first, that no long test is left to run alone at the end.
 {
-    if [[ $parts == *gpu* ]]; then grep -E '^kernels/|^limits/fork$' "$folder/names" | sed 's/^/gpu /'; fi
+    if [[ $parts == *gpu* ]]; then sed -n -E '/^kernels\/|^limits\/fork$/s/^/gpu /p' "$folder/names"; fi
     if [[ $parts == *sync* ]]; then sed 's/^/sync /' "$folder/names"; fi
 } >"$folder/jobs"
 
