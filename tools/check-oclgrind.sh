@@ -12,7 +12,7 @@ program=$build/tests/oclgrind_kernels
 output=$build/oclgrind.txt
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-driver=$(find /usr/lib /usr/local/lib -name liboclgrind-rt-icd.so 2>/dev/null | head -1)
+driver=$(find /usr/lib /usr/local/lib -name liboclgrind-rt-icd.so -print -quit 2>/dev/null || true)
 [ -n "$driver" ] || { echo "check-oclgrind: Oclgrind is not installed"; exit 1; }
 [ -x "$program" ] || { echo "check-oclgrind: $program is not built"; exit 1; }
 
