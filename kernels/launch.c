@@ -299,11 +299,14 @@ void lm_scan_plan(const lm_device_info *info, lm_scan_params *params)
     params->chunks = 1;
     params->chunk_length = params->length;
     if (across >= enough || length < 2 * shortest) return;
-    uint64_t chunks = (wanted + across - 1) / across;
+    /* On a GPU rather fewer: groups of a second wave would run alone. */
+    uint64_t chunks = class_of(info) == CLASS_GPU ? wanted / across : (wanted + across - 1) / across;
     if (chunks > length / shortest) chunks = length / shortest;
     if (chunks > info->max_groups[1]) chunks = info->max_groups[1];
     if (chunks <= 1) return;
     params->chunk_length = (int)ceil_div(length, (uint32_t)chunks);
+    /* Whole tiles of tokens, which a GPU's kernels are fast at. */
+    if (class_of(info) == CLASS_GPU) params->chunk_length = (params->chunk_length + 7) / 8 * 8;
     params->chunks = (int)ceil_div(length, (uint32_t)params->chunk_length);
 }
 

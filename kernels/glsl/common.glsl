@@ -71,6 +71,35 @@ float lm_decay_step(float s, float x, float added)
     return kept + (less_one * clamp(kept, -3.4028235e38, 3.4028235e38) + added);
 }
 
+/* The same for x given as step·(rate + rate_low), A / ln 2 in two parts: products are exact where fma is fused, so that the
+ * exponent is better than a rounded x has it. Here an infinite s gives NaN, and so do steps of 10^6 and more: callers look
+ * for what is not finite. */
+float lm_decay_finite(float s, float step, float rate, float rate_low, float added)
+{
+    precise float t = fma(step, rate, LM_ROUNDER);
+    precise float k = t - LM_ROUNDER;
+    precise float high = fma(step, rate, -k);
+    float f = fma(step, rate_low, high);
+    /* (2^f − 1) / f within 1.9e-8 for |f| ≤ 0.5. */
+    float q = 1.53239656e-4;
+    q = fma(q, f, 1.33911788e-3);
+    q = fma(q, f, 9.61852074e-3);
+    q = fma(q, f, 5.55035919e-2);
+    q = fma(q, f, 0.240226477);
+    q = fma(q, f, 0.693147182);
+    float power = intBitsToFloat((floatBitsToInt(max(t, LM_ROUNDER - 127.0)) << 23) + 0x3f800000);
+    precise float kept = power * s;
+    precise float result = kept + fma(q * f, kept, added);
+    return result;
+}
+
+/* A / ln 2 − rate, where rate is A / ln 2 rounded. */
+float lm_rate_low(float a, float rate)
+{
+    precise float rest = fma(a, 1.44269504, -rate);
+    return fma(a, 1.92596299e-8, rest);
+}
+
 /* ln(1 + y) for 0 ≤ y < 2^29: 1 + y = 2^k·(1 + f) with f in -0.293 … 0.415; f is y itself where k is 0. */
 float lm_log1p(float y)
 {
@@ -114,5 +143,21 @@ float lm_silu(float x)
     int n;
     float mantissa = 1.0 + lm_exp_parts(below, n);
     float quotient = lm_divide(x < 0.0 ? x * mantissa : x, 1.0 + lm_scale(mantissa, n));
+    return x < 0.0 ? lm_scale(quotient, n) : quotient;
+}
+
+/* lm_silu where fma is fused: one step of Newton's corrects the reciprocal, and one the quotient. */
+float lm_silu_fused(float x)
+{
+    float below = -abs(x);
+    below = below < -176.0 ? -176.0 : below;
+    int n;
+    float mantissa = 1.0 + lm_exp_parts(below, n);
+    float a = x < 0.0 ? x * mantissa : x, b = 1.0 + lm_scale(mantissa, n);
+    float guess = 1.0 / b;
+    precise float inverse = fma(fma(-b, guess, 1.0), guess, guess);
+    precise float q = a * inverse;
+    precise float better = fma(fma(-q, b, a), inverse, q);
+    float quotient = isinf(q) ? q : better;
     return x < 0.0 ? lm_scale(quotient, n) : quotient;
 }

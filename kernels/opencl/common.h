@@ -128,7 +128,12 @@ static inline floatv lm_decay(floatv x, floatv s, floatv input)
 static inline floatv lm_divide(floatv a, floatv b)
 {
 #ifdef FP_FAST_FMAF
+#if LANES == 1
+    /* A division is a call with branches on some GPUs; one step of Newton's makes any native reciprocal good enough. */
+    const float guess = native_recip(b), inverse = fma(fma(-b, guess, 1.0f), guess, guess), q = a * inverse;
+#else
     const floatv inverse = 1.0f / b, q = a * inverse;
+#endif
     return isinf(q) ? q : fma(fma(-q, b, a), inverse, q);
 #else
     return a / b;

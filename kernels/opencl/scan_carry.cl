@@ -22,12 +22,18 @@ __kernel void lm_scan_carry(const lm_scan_params p, const lm_offsets at, __globa
         __global float *kept = state + (row[LM_ROW_SLOT] * p.d_state + n) * p.channels + c;
         const floatv rate = lm_load(a + n * p.channels + c, count);
         floatv carried = row[LM_ROW_SEEN] > 0 ? lm_load(kept, count) : (floatv)(0.0f);
-        for (int i = 0; i < p.chunks; i++) {
-            const int record = b * p.chunks + i;
-            __global float *entry = summary + (record * p.d_state + n) * p.channels + c;
-            const floatv last = lm_load(entry, count);
+        const int stride = p.d_state * p.channels;
+        __global float *entry = summary + (b * p.chunks * p.d_state + n) * p.channels + c;
+        __global const float *sums = total + b * p.chunks * p.channels + c;
+        floatv next_last = lm_load(entry, count), next_sum = lm_load(sums, count);
+        for (int i = 0; i < p.chunks; i++, entry += stride) {
+            const floatv last = next_last, sum = next_sum;
+            if (i + 1 < p.chunks) { /* on their way while this chunk is worked on */
+                next_last = lm_load(entry + stride, count);
+                next_sum = lm_load(sums + (i + 1) * p.channels, count);
+            }
             lm_store(carried, entry, count);
-            carried = lm_decay(rate * lm_load(total + record * p.channels + c, count), carried, last);
+            carried = lm_decay(rate * sum, carried, last);
         }
         lm_store(carried, kept, count);
     }
