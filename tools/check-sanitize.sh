@@ -39,7 +39,7 @@ LD_PRELOAD=$preload LITEMAMBA_REQUIRE=opencl,vulkan "$build/tests/litemamba_test
     ${TEST_ARGUMENTS:-} >"$log" 2>&1 || code=$?
 grep -a -E '^\[====\]' "$log" || tail -5 "$log"
 if [ $code -ne 0 ] || grep -a -q -E 'runtime error|AddressSanitizer|LeakSanitizer' "$log"; then
-    grep -a -A 15 -m 3 -E 'runtime error|ERROR: (Address|Leak)Sanitizer|\[FAIL\]|\[----\]' "$log" | head -80 || true
+    grep -a -A 15 -m 3 -E 'runtime error|ERROR: (Address|Leak)Sanitizer|\[FAIL\]|crashed' "$log" | head -80 || true
     echo "check-sanitize: exit code $code; all of it in $log"
     exit 1
 fi
