@@ -44,6 +44,12 @@ if [ $code -ne 0 ] || grep -a -q -E 'runtime error|AddressSanitizer|LeakSanitize
     exit 1
 fi
 
+if ! LD_PRELOAD=$preload "$build/tests/litemamba_threads" >>"$log" 2>&1; then
+    tail -40 "$log"
+    echo "check-sanitize: litemamba_threads failed; all of it in $log"
+    exit 1
+fi
+
 printf '#!/bin/sh\nLD_PRELOAD="%s" exec "%s" "$@"\n' "$preload" "$build/litemamba" >"$folder/litemamba"
 chmod +x "$folder/litemamba"
 "$source/tools/check-cli.sh" "$folder/litemamba" "$source/models"
