@@ -34,7 +34,8 @@ static inline void lm_fetch(float4 *to, int m, __global const float *bc, const l
 {
 #pragma unroll
     for (int k = 0; k < FETCHED(m); k++) {
-        const int i = (int)get_local_id(0) + k * WG_X, n = i % VECTORS * 4, token = i / (m * VECTORS);
+        const uint i = (uint)get_local_id(0) + (uint)(k * WG_X); /* unsigned: divisions are shifts */
+        const int n = (int)(i % VECTORS) * 4, token = (int)(i / (uint)(m * VECTORS));
         __global const float *from = bc + (first + min(token, tokens - 1)) * p->bc_stride + p->state_first + n
                                      + (i / VECTORS % m == 0 ? p->b_offset : p->c_offset);
         to[k] = (float4)(n < states ? from[0] : 0.0f, n + 1 < states ? from[1] : 0.0f, n + 2 < states ? from[2] : 0.0f,
