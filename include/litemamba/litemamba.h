@@ -106,7 +106,8 @@ LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
 
 /* ---- state ------------------------------------------------------------------------------------------------------ */
 
-/* The past of `slots` sequences: what a model needs to go on. A few kilobytes a slot and layer, on the device. */
+/* The past of `slots` sequences: what a model needs to go on. On the device; lm_state_slot_bytes of them a slot,
+ * however long it gets. */
 typedef struct lm_state lm_state;
 
 /* All slots start empty. The state must be destroyed before its model. Slots cost their bytes on the device and nothing else.
