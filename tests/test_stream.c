@@ -116,6 +116,28 @@ ParameterizedTest(lm_test_target *target, stream, deterministic_pieces)
     lm_test_close(&device);
 }
 
+ParameterizedTestParameters(stream, hundred_runs) { return lm_test_targets(); }
+
+/* The same call gives the same bits, every time. */
+ParameterizedTest(lm_test_target *target, stream, hundred_runs)
+{
+    enum { BATCH = 2, LENGTH = 70, RUNS = 100 };
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    float *x = random_rows(lm_test_seed(), BATCH * LENGTH);
+    static float first[BATCH * LENGTH * WIDTH], y[BATCH * LENGTH * WIDTH];
+    for (size_t v = 0; v < VARIANTS; v++) {
+        lm_model *model = create_model(device, &blocks[v], 0);
+        for (int run = 0; run < RUNS; run++) {
+            float *out = run == 0 ? first : y;
+            cr_assert_eq(lm_block_forward(model, NULL, BATCH, LENGTH, x, out), LM_OK, "%s", lm_last_error());
+            if (run > 0) cr_assert_arr_eq(y, first, sizeof first, "%s: run %d differs", lm_variant_name(blocks[v].variant), run);
+        }
+        lm_model_destroy(&model);
+    }
+    free(x);
+    lm_test_close(&device);
+}
+
 /* ---- packed sequences ------------------------------------------------------------------------------------------------------- */
 
 enum { SEQUENCES = 5, SLOTS = 7, ROUNDS = 4 };
