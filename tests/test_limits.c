@@ -9,21 +9,14 @@
 
 #include "host/model.h"
 #include "host/sample.h"
+#include "tests/support/models.h"
 #include "tests/support/support.h"
 
 TestSuite(limits, .timeout = 300);
 
-/* A fresh model of this configuration. */
 static lm_model *create_model(lm_device *device, const lm_config *config, const lm_model_params *params)
 {
-    lm_config complete = *config;
-    lm_tensor_set set = {0};
-    lm_model *model = NULL;
-    cr_assert_eq(lm_config_complete(&complete), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_init_tensors(&complete, NULL, &set), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_model_create(device, &complete, &set, params, &model), LM_OK, "%s", lm_last_error());
-    lm_tensor_set_free(&set);
-    return model;
+    return lm_test_create_model(device, config, 0, params);
 }
 
 static const lm_config small_language_model = {

@@ -8,6 +8,7 @@
 
 #include "host/model.h"
 #include "tests/support/goldens.h"
+#include "tests/support/models.h"
 #include "tests/support/support.h"
 
 TestSuite(stream, .timeout = 600);
@@ -24,16 +25,9 @@ static const lm_config blocks[VARIANTS] = {
 static const lm_config language = {.variant = LM_VARIANT_STCN, .d_model = WIDTH, .d_conv = 3, .branches = 2, .dilations = {1, 3},
                                    .layers = 2, .vocab_size = 50};
 
-static lm_model *create_model_with(lm_device *device, const lm_config *given, const lm_model_params *params)
+static lm_model *create_model_with(lm_device *device, const lm_config *config, const lm_model_params *params)
 {
-    lm_config config = *given;
-    lm_tensor_set set = {0};
-    lm_model *model = NULL;
-    cr_assert_eq(lm_config_complete(&config), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_init_tensors(&config, &(lm_init_params){.seed = 3}, &set), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_model_create(device, &config, &set, params, &model), LM_OK, "%s", lm_last_error());
-    lm_tensor_set_free(&set);
-    return model;
+    return lm_test_create_model(device, config, 3, params);
 }
 
 static lm_model *create_model(lm_device *device, const lm_config *given, uint64_t workspace)
