@@ -51,9 +51,7 @@ lm_status lm_tensor_set_open(const char *folder, lm_tensor_set *set)
 
 lm_status lm_tensor_read(const lm_tensor *tensor, float *out)
 {
-    if (tensor->data == NULL) return lm_tensor_to_float(tensor, 0, tensor->count, out);
-    memcpy(out, tensor->data, (size_t)tensor->nbytes); /* tensors in memory are float32 */
-    return LM_OK;
+    return lm_tensor_to_float(tensor, 0, tensor->count, out);
 }
 
 /* ---- finding ---------------------------------------------------------------------------------------------------- */
@@ -134,11 +132,9 @@ static lm_status find_branch(finder *f, const lm_config *config, const char *pre
         *out = second;
         return LM_OK;
     }
-    bool equal = true;
-    if ((*out)->data == NULL) {
-        status = lm_tensor_equal(*out, second, &equal);
-        if (status != LM_OK) return status;
-    }
+    bool equal = false;
+    status = lm_tensor_equal(*out, second, &equal);
+    if (status != LM_OK) return status;
     return equal ? LM_OK : fail_tensor(f, second->name, "differs from '%s', of which it is a second name", (*out)->name);
 }
 
@@ -187,7 +183,7 @@ static lm_status find_language_model(finder *f, const lm_config *c, lm_model_ten
     if (status != LM_OK) return status;
     if (c->untied) {
         t->head = head;
-    } else if (head != NULL && head->data == NULL) { /* a tied head that was saved all the same */
+    } else if (head != NULL) { /* a tied head that was saved all the same */
         bool equal = true;
         status = lm_tensor_equal(head, t->embeddings, &equal);
         if (status == LM_OK && !equal)
