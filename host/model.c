@@ -172,21 +172,20 @@ static lm_status run_call(lm_model *model, const call *c, lm_state *state)
     lm_pass_limits(model, c->kind, fresh, c->sequences.count, &most, &max_rows);
     lm_status status = reserve_pieces(model, most);
     if (status == LM_OK && fresh) status = get_scratch(model, most, &state);
-    bool ran = false;
+    bool started = false;
     for (progress at = {0}; status == LM_OK;) {
         lm_pass_key key = {.state = state, .kind = c->kind};
         if (take_pieces(model, c, fresh, most, max_rows, &at, &key) == 0) break;
         if (!by_row && !model->pieces[key.pieces - 1].ends) key.kind = LM_OUTPUT_NONE; /* a cut sequence stands alone */
         lm_pass *pass = NULL;
         status = lm_pass_get(model, &key, &pass);
-        if (status == LM_OK) status = lm_pass_run(model, pass, model->pieces, &c->io);
+        if (status == LM_OK) status = lm_pass_run(model, pass, model->pieces, &c->io, &started);
         /* The caller's state has moved on in part and cannot be taken back: no later call may use it. */
-        if (status != LM_OK && ran && !fresh) {
+        if (status != LM_OK && started && !fresh) {
             model->device->lost = true;
-            status = lm_fail(model->device->context, LM_ERROR_DEVICE_LOST, "%s: failed between two passes of a call: %s",
+            status = lm_fail(model->device->context, LM_ERROR_DEVICE_LOST, "%s: failed in the middle of a call: %s",
                              model->device->info.id, lm_last_error());
         }
-        ran = true;
     }
     return status;
 }

@@ -181,8 +181,9 @@ typedef struct lm_pass_io {
     void *output;                  /* by row, or by sequence for LAST and ARGMAX */
 } lm_pass_io;
 
-/* Runs the pass for these pieces, key.pieces of them, and moves their slots' positions on. */
-lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io);
+/* Runs the pass for these pieces, key.pieces of them, and moves their slots' positions on. *started becomes true once the device
+ * has work that changes slots: after a failure they are as they were only if it is still false. */
+lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io, bool *started);
 
 /* Forgets recorded passes of a state (NULL: all). */
 void lm_pass_forget(lm_model *model, const lm_state *state);

@@ -413,14 +413,16 @@ static lm_status download_sequences(const lm_pass *pass, const lm_piece *pieces,
     return status;
 }
 
-lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
+lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io, bool *started)
 {
     const lm_pass_key *key = &pass->key;
     const bool language = model->config.layers > 0;
     write_input(model, pass, pieces, io);
     lm_status status = lm_buffer_upload(pass->input, 0, pass->shadow, pass->shadow_bytes);
     if (status == LM_OK && !language) status = upload_x(model, pass, pieces, io);
-    if (status == LM_OK) status = lm_list_run(pass->list);
+    if (status != LM_OK) return status;
+    *started = true;
+    status = lm_list_run(pass->list);
     if (status != LM_OK) return status;
     for (uint32_t i = 0; i < key->pieces; i++) key->state->positions[pieces[i].slot] += pieces[i].length;
     model->device_seconds += 1e-9 * lm_list_time_ns(pass->list);

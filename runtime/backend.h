@@ -53,7 +53,8 @@ struct lm_pipeline {
     int32_t spec[LM_MAX_SPEC];   /* unused ones 0; spec[0], spec[1] are the work-group's x and y, z is 1 */
 };
 
-/* Part of a buffer: offset a multiple of info.binding_alignment, size at most info.max_binding_bytes. */
+/* Part of a buffer: size at most info.max_binding_bytes; offset a multiple of info.binding_alignment where it is bound to a
+ * kernel, of 4 where it is copied or filled. */
 typedef struct lm_view {
     lm_buffer *buffer;           /* NULL: absent (the dummy is bound) */
     uint64_t offset;             /* bytes */
