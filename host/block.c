@@ -30,7 +30,7 @@ static lm_scan_params scan_params(const lm_model *model, const lm_pass_key *key)
         .rows_stride = LM_ROW_HEADS + (int)model->rings,
         .flags = LM_SCAN_GATE,
     };
-    lm_scan_plan(&model->device->info, &params);
+    lm_scan_plan(model->device, &params);
     if (model->deterministic) { /* how time is cut would change the rounding */
         params.chunks = 1;
         params.chunk_length = params.length;

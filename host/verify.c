@@ -60,7 +60,7 @@ static void report(verification *v, const char *name, bool passed, double error,
 static lm_status verify_kernel(verification *v, lm_kernel_id kernel, size_t index)
 {
     lm_case *c = NULL;
-    lm_status status = lm_case_create(&v->device->info, kernel, index, SEED, &c);
+    lm_status status = lm_case_create(v->device, kernel, index, SEED, &c);
     if (status != LM_OK)
         return status;
     lm_check_result result;

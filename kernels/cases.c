@@ -34,7 +34,7 @@ static void reference(const lm_case *c, void *const *buffers)
     lm_kernel_get(c->kernel)->reference(&c->params, c->spec, buffers);
 }
 
-lm_status lm_case_create(const lm_device_info *info, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **out)
+lm_status lm_case_create(const lm_device *device, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **out)
 {
     *out = NULL;
     if (index >= lm_case_count(kernel))
@@ -48,7 +48,7 @@ lm_status lm_case_create(const lm_device_info *info, lm_kernel_id kernel, size_t
     /* Rows differ in their numbers though the seed is one. */
     lm_case_random random = {seed * 0x100000001b3u + (uint64_t)kernel * 4096 + index};
     lm_case_below(&random, 2);
-    family_of(kernel)->build(c, info, index, &random);
+    family_of(kernel)->build(c, device, index, &random);
     if (c->failed) {
         lm_case_destroy(&c);
         return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");

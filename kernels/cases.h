@@ -65,7 +65,7 @@ size_t lm_case_count(lm_kernel_id kernel);
 unsigned lm_case_flags(lm_kernel_id kernel, size_t index);
 
 /* Makes row `index` with random inputs from `seed`. The device only decides how planned scans are cut. */
-lm_status lm_case_create(const lm_device_info *info, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **c);
+lm_status lm_case_create(const lm_device *device, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **c);
 void lm_case_destroy(lm_case **c);
 
 /* ---- for the families ------------------------------------------------------------------------------------------- */
@@ -79,7 +79,7 @@ float lm_case_uniform(lm_case_random *random, double low, double high);
 typedef struct lm_case_family {
     size_t (*count)(lm_kernel_id kernel);
     unsigned (*flags)(lm_kernel_id kernel, size_t index);
-    void (*build)(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random);
+    void (*build)(lm_case *c, const lm_device *device, size_t index, lm_case_random *random);
 } lm_case_family;
 extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_rows;
 

@@ -244,9 +244,9 @@ static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
     }
 }
 
-static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random)
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
-    (void)info;
+    (void)device;
     const conv_row *row = row_of(c->kernel, index);
     lm_conv_params *p = &c->params.conv;
     set_params(p, row);

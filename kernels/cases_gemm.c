@@ -105,9 +105,9 @@ static void fill_sweep(float *a, int rows)
         a[i] = i < specials ? special[i] : -120.0f + 240.0f * (float)(i - specials) / (float)(rows - specials);
 }
 
-static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random)
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
-    (void)info;
+    (void)device;
     const gemm_row *row = &table[index];
     lm_gemm_params *p = &c->params.gemm;
     *p = (lm_gemm_params){

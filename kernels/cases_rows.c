@@ -221,9 +221,9 @@ static void build_cross_entropy(lm_case *c, const rows_row *row, lm_case_random 
         lm_case_ints(target)[r] = r == 0 ? row->cols - 1 : r == 1 ? 0 : (int32_t)lm_case_below(random, (uint32_t)row->cols);
 }
 
-static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random)
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
-    (void)info;
+    (void)device;
     static const char *const inputs[] = {"", " tiny", " large", " ties", " not finite", " zeros"};
     size_t size;
     const rows_row *row = &table_of(c->kernel, &size)[index];

@@ -146,7 +146,7 @@ static void reference(const lm_case *c, void *const *buffers)
     lm_reference_scan(&p, spec, buffers);
 }
 
-static void set_params(lm_scan_params *p, const scan_row *row, const lm_device_info *info)
+static void set_params(lm_scan_params *p, const scan_row *row, const lm_device *device)
 {
     const bool strided = row->strided;
     const int dt_rank = strided ? 3 : 0; /* B and C follow the low-rank Δ in one array, as in the block */
@@ -167,7 +167,7 @@ static void set_params(lm_scan_params *p, const scan_row *row, const lm_device_i
         .flags = row->gate ? LM_SCAN_GATE : 0,
     };
     if (row->chunk_length == PLANNED) {
-        lm_scan_plan(info, p);
+        lm_scan_plan(device, p);
     } else {
         p->chunk_length = row->chunk_length;
         p->chunks = (row->length + row->chunk_length - 1) / row->chunk_length;
@@ -205,11 +205,11 @@ static void set_sweep(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, lm_c
     (void)c;
 }
 
-static void build(lm_case *c, const lm_device_info *info, size_t index, lm_case_random *random)
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
     const scan_row *row = row_of(c->kernel, index);
     lm_scan_params *p = &c->params.scan;
-    set_params(p, row, info);
+    set_params(p, row, device);
     snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s",
              lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->d_state, p->chunks, p->chunk_length,
              row->gate ? " gate" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",

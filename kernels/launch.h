@@ -33,7 +33,7 @@ typedef struct lm_scan_views {
 } lm_scan_views;
 
 /* How a scan will be cut on this device: fills params->chunks and chunk_length from batch, length, channels, d_state. */
-void lm_scan_plan(const lm_device_info *info, lm_scan_params *params);
+void lm_scan_plan(const lm_device *device, lm_scan_params *params);
 /* Bytes of summary and total for a planned scan; 0 and 0 for one chunk. */
 void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes);
 /* Records the whole scan as planned: all groups of states, and summary, carry, apply where there are chunks.

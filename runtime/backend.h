@@ -36,6 +36,7 @@ struct lm_device {
     lm_pipeline **pipelines;     /* the cache, owned by the public layer */
     size_t pipeline_count;
     size_t pipeline_capacity;
+    int32_t tuning[LM_MAX_KNOBS]; /* choices of the kernels for this device, kernels/tuning.h; 0: none */
     lm_buffer *dummy;            /* bound where a kernel's optional argument is absent */
     size_t object_count;         /* live buffers and lists, checked at destruction */
 };

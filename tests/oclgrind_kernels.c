@@ -48,7 +48,7 @@ static bool run_mode(lm_context *context, const mode *m, const char *part, unsig
                 continue;
             lm_case *c = NULL;
             lm_check_result result = {0};
-            lm_status status = lm_case_create(&device->info, (lm_kernel_id)kernel, i, 1, &c);
+            lm_status status = lm_case_create(device, (lm_kernel_id)kernel, i, 1, &c);
             const bool wanted = status == LM_OK && strstr(c->name, part);
             if (wanted)
                 status = lm_check_case(device, c, &result);

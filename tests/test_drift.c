@@ -79,7 +79,7 @@ static void run_device(drift *t, uint64_t seen, uint32_t length)
     lm_scan_params p = {.batch = 1, .length = (int)length, .channels = CHANNELS, .d_state = STATES, .u_stride = CHANNELS,
                         .delta_stride = CHANNELS, .bc_stride = BC_STRIDE, .c_offset = STATES, .y_stride = CHANNELS,
                         .rows_stride = LM_ROW_HEADS + 1};
-    lm_scan_plan(lm_device_get_info(t->device), &p);
+    lm_scan_plan(t->device, &p);
     uint64_t summary_bytes, total_bytes;
     lm_scan_workspace(&p, &summary_bytes, &total_bytes);
     lm_buffer *summary = summary_bytes > 0 ? create(t->device, summary_bytes) : NULL;

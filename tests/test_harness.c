@@ -210,11 +210,11 @@ static void remembering_reference(const lm_case *c, void *const *buffers)
 }
 
 /* A strided product without residual: its output has padding and its input has room for changes. */
-static size_t find_row(const lm_device_info *info)
+static size_t find_row(const lm_device *device)
 {
     for (size_t i = 0; i < lm_case_count(LM_KERNEL_GEMM); i++) {
         lm_case *c = NULL;
-        cr_assert(lm_case_create(info, LM_KERNEL_GEMM, i, 1, &c) == LM_OK);
+        cr_assert(lm_case_create(device, LM_KERNEL_GEMM, i, 1, &c) == LM_OK);
         const bool fits = c->params.gemm.ldc > c->params.gemm.cols && c->params.gemm.rows > 2 && c->params.gemm.cols > 2
                           && !strstr(c->name, "not finite") && !strstr(c->name, "in place");
         lm_case_destroy(&c);
@@ -229,12 +229,11 @@ ParameterizedTestParameters(harness, catches_bugs_on_the_device) { return backen
 ParameterizedTest(lm_test_target *target, harness, catches_bugs_on_the_device)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    const lm_device_info *info = lm_device_get_info(device);
-    const size_t row = find_row(info);
+    const size_t row = find_row(device);
     const lm_buffer_params size = {.size = 512};
     cr_assert(lm_buffer_create(device, &size, &hidden) == LM_OK);
     lm_case *c = NULL;
-    cr_assert(lm_case_create(info, LM_KERNEL_GEMM, row, lm_test_seed(), &c) == LM_OK);
+    cr_assert(lm_case_create(device, LM_KERNEL_GEMM, row, lm_test_seed(), &c) == LM_OK);
     honest_record = c->record;
     c->record = bad_record;
     honest_reference = c->reference;
@@ -341,7 +340,6 @@ ParameterizedTestParameters(harness, catches_slips_of_parameters) { return backe
 ParameterizedTest(lm_test_target *target, harness, catches_slips_of_parameters)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    const lm_device_info *info = lm_device_get_info(device);
     for (size_t s = 0; s < sizeof slips / sizeof *slips; s++) {
         current = &slips[s];
         bool caught = false;
@@ -349,7 +347,7 @@ ParameterizedTest(lm_test_target *target, harness, catches_slips_of_parameters)
             if (!(lm_case_flags(current->kernel, i) & LM_CASE_QUICK))
                 continue;
             lm_case *c = NULL;
-            cr_assert(lm_case_create(info, current->kernel, i, lm_test_seed(), &c) == LM_OK);
+            cr_assert(lm_case_create(device, current->kernel, i, lm_test_seed(), &c) == LM_OK);
             honest_record = c->record;
             c->record = slipped_record;
             lm_check_result result;
@@ -418,7 +416,7 @@ ParameterizedTest(lm_test_target *target, harness, catches_slips_of_content)
             if (!(lm_case_flags(contents[s].kernel, i) & LM_CASE_QUICK))
                 continue;
             lm_case *c = NULL;
-            cr_assert(lm_case_create(lm_device_get_info(device), contents[s].kernel, i, lm_test_seed(), &c) == LM_OK);
+            cr_assert(lm_case_create(device, contents[s].kernel, i, lm_test_seed(), &c) == LM_OK);
             honest_reference = c->reference;
             c->reference = reference_of_other_content;
             change_content = contents[s].change;

@@ -40,7 +40,7 @@ static void run_kernel(const lm_test_target *target, lm_kernel_id kernel)
         if (lm_test_only_small() && !(lm_case_flags(kernel, i) & LM_CASE_SMALL))
             continue;
         lm_case *c = NULL;
-        cr_assert(lm_case_create(info, kernel, i, seed, &c) == LM_OK, "%s", lm_last_error());
+        cr_assert(lm_case_create(device, kernel, i, seed, &c) == LM_OK, "%s", lm_last_error());
         if (!lm_test_wants_row(c->name)) {
             lm_case_destroy(&c);
             continue;

@@ -43,7 +43,7 @@ static bool is_caught(const lm_test_target *target, lm_kernel_id kernel, unsigne
             continue;
         lm_case *c = NULL;
         lm_check_result result;
-        cr_assert(lm_case_create(lm_device_get_info(device), kernel, i, lm_test_seed(), &c) == LM_OK);
+        cr_assert(lm_case_create(device, kernel, i, lm_test_seed(), &c) == LM_OK);
         cr_assert(lm_check_case(device, c, &result) == LM_OK, "%s: %s", c->name, lm_last_error());
         caught = !result.passed;
         (*ran)++;

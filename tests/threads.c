@@ -36,7 +36,7 @@ static void *work(void *argument)
                     continue;
                 lm_case *c = NULL;
                 lm_check_result result;
-                if (lm_case_create(lm_device_get_info(device), (lm_kernel_id)kernel, i, (uint64_t)round, &c) != LM_OK
+                if (lm_case_create(device, (lm_kernel_id)kernel, i, (uint64_t)round, &c) != LM_OK
                     || lm_check_case(device, c, &result) != LM_OK)
                     fault(name, lm_last_error());
                 else if (!result.passed)

@@ -1,0 +1,85 @@
+/* kernels/launch_scan.c: how a scan is cut into chunks, and its dispatches. The mappings: kernels/launch.c. */
+#include "kernels/launch_internal.h"
+
+/* States in registers of one dispatch; more take another pass over u, delta and y. */
+static uint32_t scan_states(const lm_device_info *info, uint32_t d_state)
+{
+    if (lm_class_of(info) == CLASS_REFERENCE) return d_state;
+    return d_state <= 1 ? 1 : d_state <= 4 ? 4 : d_state <= 8 ? 8 : 16;
+}
+
+static uint32_t scan_lanes(const lm_device_info *info, uint32_t channels)
+{
+    return lm_class_of(info) == CLASS_GPU ? lm_fit_lanes(info, channels <= 32 ? 32 : 64, 1) : lm_column_lanes(info, channels);
+}
+
+void lm_scan_plan(const lm_device *device, lm_scan_params *params)
+{
+    const lm_device_info *info = &device->info;
+    const uint64_t across = (uint64_t)params->batch * (uint64_t)params->channels;
+    const uint32_t length = (uint32_t)params->length;
+    /* Floats side by side that keep the device busy, below which time is cut; and how many to cut for. */
+    uint64_t enough = 0, wanted = 0;
+    switch (lm_class_of(info)) {
+    case CLASS_GPU: enough = 16384, wanted = 32768; break;
+    case CLASS_WIDE: enough = 2 * (uint64_t)info->lanes * lm_units_of(info), wanted = 2 * enough; break;
+    case CLASS_PROCESSOR: enough = 32 * (uint64_t)lm_units_of(info), wanted = 2 * enough; break;
+    case CLASS_REFERENCE: break;
+    }
+    const uint32_t shortest = 32;
+    params->chunks = 1;
+    params->chunk_length = params->length;
+    if (across >= enough || length < 2 * shortest) return;
+    /* On a GPU rather fewer: groups of a second wave would run alone. */
+    uint64_t chunks = lm_class_of(info) == CLASS_GPU ? wanted / across : (wanted + across - 1) / across;
+    if (chunks > length / shortest) chunks = length / shortest;
+    if (chunks > info->max_groups[1]) chunks = info->max_groups[1];
+    if (chunks <= 1) return;
+    params->chunk_length = (int)lm_ceil_div(length, (uint32_t)chunks);
+    /* Whole tiles of tokens, which a GPU's kernels are fast at. */
+    if (lm_class_of(info) == CLASS_GPU) params->chunk_length = (params->chunk_length + 7) / 8 * 8;
+    params->chunks = (int)lm_ceil_div(length, (uint32_t)params->chunk_length);
+}
+
+void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes)
+{
+    *summary_bytes = *total_bytes = 0;
+    if (params->chunks <= 1) return;
+    *total_bytes = sizeof(float) * (uint64_t)params->batch * (uint64_t)params->chunks * (uint64_t)params->channels;
+    *summary_bytes = *total_bytes * (uint64_t)params->d_state;
+}
+
+lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views)
+{
+    const lm_device_info *info = &list->device->info;
+    const uint32_t channels = (uint32_t)params->channels, batch = (uint32_t)params->batch, lanes = info->lanes;
+    const uint32_t d_state = (uint32_t)params->d_state, states = scan_states(info, d_state);
+    const uint32_t x = scan_lanes(info, channels), tiles = lm_ceil_div(channels, x * lanes);
+    lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, (int32_t)states}};
+    lm_set_groups(&l, info, tiles, (uint32_t)params->chunks, batch);
+    lm_scan_params p = *params;
+    /* a token, a tile of tokens, or a chunk each */
+    lm_status status = lm_check_loops(list, "a scan", (uint64_t)params->chunk_length + (uint64_t)params->chunk_length / 8);
+    if (status == LM_OK) status = lm_check_loops(list, "a scan's carry", (uint64_t)params->chunks);
+    if (status != LM_OK) return status;
+    if (params->chunks > 1) {
+        const lm_view summary[] = {views->u, views->delta, views->a, views->bc, views->rows, views->summary, views->total};
+        for (uint32_t first = 0; first < d_state && status == LM_OK; first += states) {
+            p.state_first = (int)first;
+            status = lm_launch_dispatch(list, LM_KERNEL_SCAN_SUMMARY, &l, &p, sizeof p, summary, 7);
+        }
+        if (status != LM_OK) return status;
+        p.state_first = 0;
+        lm_launch carry = {.spec = {(int32_t)x, 1, (int32_t)lanes}};
+        lm_set_groups(&carry, info, tiles, d_state, batch);
+        const lm_view carried[] = {views->a, views->total, views->rows, views->summary, views->state};
+        status = lm_launch_dispatch(list, LM_KERNEL_SCAN_CARRY, &carry, &p, sizeof p, carried, 5);
+    }
+    const lm_view start = params->chunks > 1 ? views->summary : views->state;
+    const lm_view scan[] = {views->u, views->delta, views->a, views->bc, views->d, views->z, views->rows, start, views->y};
+    for (uint32_t first = 0; first < d_state && status == LM_OK; first += states) {
+        p.state_first = (int)first;
+        status = lm_launch_dispatch(list, LM_KERNEL_SCAN, &l, &p, sizeof p, scan, 9);
+    }
+    return status;
+}
