@@ -34,26 +34,66 @@ static void reference(const lm_case *c, void *const *buffers)
     lm_kernel_get(c->kernel)->reference(&c->params, c->spec, buffers);
 }
 
+/* Row `index`, or `shape` where it is not NULL. */
+static lm_status create(const lm_device *device, lm_kernel_id kernel, size_t index, const char *shape, uint64_t seed,
+                        lm_case **out)
+{
+    *out = NULL;
+    lm_case *c = calloc(1, sizeof *c);
+    if (!c)
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    c->kernel = kernel;
+    c->flags = shape ? LM_CASE_LARGE : lm_case_flags(kernel, index);
+    c->reference = reference;
+    /* Rows differ in their numbers though the seed is one. */
+    lm_case_random random = {seed * 0x100000001b3u + (uint64_t)kernel * 4096 + index};
+    lm_case_below(&random, 2);
+    lm_status status = LM_OK;
+    if (shape)
+        status = family_of(kernel)->build_shape(c, device, shape, &random);
+    else
+        family_of(kernel)->build(c, device, index, &random);
+    if (status == LM_OK && c->failed)
+        status = lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    if (status == LM_OK)
+        *out = c;
+    else
+        lm_case_destroy(&c);
+    return status;
+}
+
 lm_status lm_case_create(const lm_device *device, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **out)
 {
     *out = NULL;
     if (index >= lm_case_count(kernel))
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "kernel %s has no case %zu", lm_kernel_get(kernel)->stem, index);
-    lm_case *c = calloc(1, sizeof *c);
-    if (!c)
-        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
-    c->kernel = kernel;
-    c->flags = lm_case_flags(kernel, index);
-    c->reference = reference;
-    /* Rows differ in their numbers though the seed is one. */
-    lm_case_random random = {seed * 0x100000001b3u + (uint64_t)kernel * 4096 + index};
-    lm_case_below(&random, 2);
-    family_of(kernel)->build(c, device, index, &random);
-    if (c->failed) {
-        lm_case_destroy(&c);
-        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    return create(device, kernel, index, NULL, seed, out);
+}
+
+lm_status lm_case_create_shape(const lm_device *device, lm_kernel_id kernel, const char *shape, uint64_t seed, lm_case **out)
+{
+    return create(device, kernel, 0, shape, seed, out);
+}
+
+lm_status lm_case_parse(const char *shape, const lm_case_key *keys, size_t key_count, void *row)
+{
+    for (const char *at = shape + strspn(shape, " "); *at != '\0';) {
+        const size_t length = strcspn(at, "= ");
+        size_t key = 0;
+        while (key < key_count && (strlen(keys[key].name) != length || strncmp(keys[key].name, at, length) != 0))
+            key++;
+        char *end = NULL;
+        const long value = key < key_count && at[length] == '=' ? strtol(at + length + 1, &end, 10) : 0;
+        if (value < 1 || value > 1 << 28 || (*end != ' ' && *end != '\0')) {
+            char names[80] = "";
+            for (size_t i = 0; i < key_count; i++)
+                snprintf(names + strlen(names), sizeof names - strlen(names), " %s", keys[i].name);
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "shape '%s': '%s' is not NAME=NUMBER with a number above 0 and one of%s",
+                           shape, at, names);
+        }
+        *(int *)(void *)((char *)row + keys[key].offset) = (int)value;
+        at = end + strspn(end, " ");
     }
-    *out = c;
     return LM_OK;
 }
 

@@ -68,6 +68,11 @@ unsigned lm_case_flags(lm_kernel_id kernel, size_t index);
 lm_status lm_case_create(const lm_device *device, lm_kernel_id kernel, size_t index, uint64_t seed, lm_case **c);
 void lm_case_destroy(lm_case **c);
 
+/* Makes a case of any size, for timing: `shape` is "B=8 L=2048 Di=2048 N=16" for the scans, "B=8 L=2048 Di=2048 K=3 m=4" for conv
+ * and conv_state (m branches), "M=8192 N=8192 K=8192" for gemm and gemv (T=1: B stored (N, K); F: LM_GEMM_ flags), "R=64 C=50280"
+ * for the others. What is not named has a usual value. LM_ERROR_INVALID_ARGUMENT tells the names that there are. */
+lm_status lm_case_create_shape(const lm_device *device, lm_kernel_id kernel, const char *shape, uint64_t seed, lm_case **c);
+
 /* ---- for the families ------------------------------------------------------------------------------------------- */
 
 typedef struct lm_case_random {
@@ -76,12 +81,22 @@ typedef struct lm_case_random {
 uint32_t lm_case_below(lm_case_random *random, uint32_t limit); /* 0 … limit-1; limit above 0 */
 float lm_case_uniform(lm_case_random *random, double low, double high);
 
+/* A name in a shape, and where its int lies in a family's row. */
+typedef struct lm_case_key {
+    const char *name;
+    size_t offset;
+} lm_case_key;
+
 typedef struct lm_case_family {
     size_t (*count)(lm_kernel_id kernel);
     unsigned (*flags)(lm_kernel_id kernel, size_t index);
     void (*build)(lm_case *c, const lm_device *device, size_t index, lm_case_random *random);
+    lm_status (*build_shape)(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random);
 } lm_case_family;
 extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_rows;
+
+/* Reads "NAME=NUMBER …" over the ints of `row`; numbers are above 0. */
+lm_status lm_case_parse(const char *shape, const lm_case_key *keys, size_t key_count, void *row);
 
 /* Appends a buffer of `count` poisoned words. Never NULL: where memory is short c->failed is set and the buffer has none. */
 lm_case_buffer *lm_case_input(lm_case *c, const char *name, size_t count);

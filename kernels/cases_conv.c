@@ -2,6 +2,7 @@
 #include "kernels/cases.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -244,10 +245,8 @@ static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
     }
 }
 
-static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+static void build_row(lm_case *c, const conv_row *row, lm_case_random *random)
 {
-    (void)device;
-    const conv_row *row = row_of(c->kernel, index);
     lm_conv_params *p = &c->params.conv;
     set_params(p, row);
     snprintf(c->name, sizeof c->name,
@@ -262,4 +261,26 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
         build_state(c, row, random);
 }
 
-const lm_case_family lm_case_family_conv = {count, tags_of, build};
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+{
+    (void)device;
+    build_row(c, row_of(c->kernel, index), random);
+}
+
+static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
+{
+    (void)device;
+    conv_row row = {1, 1024, 1024, 3, 4, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_UNIFORM, LARGE};
+    static const lm_case_key keys[] = {{"B", offsetof(conv_row, batch)}, {"L", offsetof(conv_row, length)},
+                                       {"Di", offsetof(conv_row, channels)}, {"K", offsetof(conv_row, taps)},
+                                       {"m", offsetof(conv_row, branches)}};
+    lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &row);
+    if (status != LM_OK)
+        return status;
+    if (row.branches > 16)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "shape '%s': dilations double, so m is at most 16", shape);
+    build_row(c, &row, random);
+    return LM_OK;
+}
+
+const lm_case_family lm_case_family_conv = {count, tags_of, build, build_shape};

@@ -105,10 +105,8 @@ static void fill_sweep(float *a, int rows)
         a[i] = i < specials ? special[i] : -120.0f + 240.0f * (float)(i - specials) / (float)(rows - specials);
 }
 
-static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+static void build_row(lm_case *c, const gemm_row *row, lm_case_random *random)
 {
-    (void)device;
-    const gemm_row *row = &table[index];
     lm_gemm_params *p = &c->params.gemm;
     *p = (lm_gemm_params){
         .rows = row->rows,
@@ -178,4 +176,26 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
     }
 }
 
-const lm_case_family lm_case_family_gemm = {count, tags_of, build};
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+{
+    (void)device;
+    build_row(c, &table[index], random);
+}
+
+static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
+{
+    (void)device;
+    struct {
+        int rows, cols, depth, b_trans, flags;
+    } s = {1024, 1024, 1024, 0, 0};
+    static const lm_case_key keys[] = {{"M", 0}, {"N", sizeof(int)}, {"K", 2 * sizeof(int)}, {"T", 3 * sizeof(int)},
+                                       {"F", 4 * sizeof(int)}};
+    lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &s);
+    if (status != LM_OK)
+        return status;
+    const gemm_row row = {s.rows, s.cols, s.depth, s.b_trans != 0, s.flags & ALL, 0, false, INPUT_UNIFORM, LARGE};
+    build_row(c, &row, random);
+    return LM_OK;
+}
+
+const lm_case_family lm_case_family_gemm = {count, tags_of, build, build_shape};

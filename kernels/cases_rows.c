@@ -2,6 +2,7 @@
 #include "kernels/cases.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 
 typedef enum rows_input {
@@ -221,12 +222,9 @@ static void build_cross_entropy(lm_case *c, const rows_row *row, lm_case_random 
         lm_case_ints(target)[r] = r == 0 ? row->cols - 1 : r == 1 ? 0 : (int32_t)lm_case_below(random, (uint32_t)row->cols);
 }
 
-static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+static void build_row(lm_case *c, const rows_row *row, lm_case_random *random)
 {
-    (void)device;
     static const char *const inputs[] = {"", " tiny", " large", " ties", " not finite", " zeros"};
-    size_t size;
-    const rows_row *row = &table_of(c->kernel, &size)[index];
     const bool embed = c->kernel == LM_KERNEL_EMBED;
     snprintf(c->name, sizeof c->name, "%s rows=%d cols=%d %s=%d%s", lm_kernel_get(c->kernel)->stem, row->rows, row->cols,
              embed ? "first" : "stride", embed ? row->extra : row->cols + row->extra, inputs[row->input]);
@@ -238,4 +236,22 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
     }
 }
 
-const lm_case_family lm_case_family_rows = {count, tags_of, build};
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+{
+    (void)device;
+    size_t size;
+    build_row(c, &table_of(c->kernel, &size)[index], random);
+}
+
+static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
+{
+    (void)device;
+    rows_row row = {1024, 1024, 0, INPUT_UNIFORM, LARGE};
+    static const lm_case_key keys[] = {{"R", offsetof(rows_row, rows)}, {"C", offsetof(rows_row, cols)}};
+    lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &row);
+    if (status == LM_OK)
+        build_row(c, &row, random);
+    return status;
+}
+
+const lm_case_family lm_case_family_rows = {count, tags_of, build, build_shape};

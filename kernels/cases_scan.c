@@ -7,6 +7,7 @@
 #include "kernels/reference/reference.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -205,9 +206,8 @@ static void set_sweep(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, lm_c
     (void)c;
 }
 
-static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+static void build_row(lm_case *c, const lm_device *device, const scan_row *row, lm_case_random *random)
 {
-    const scan_row *row = row_of(c->kernel, index);
     lm_scan_params *p = &c->params.scan;
     set_params(p, row, device);
     snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s",
@@ -283,4 +283,21 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
     }
 }
 
-const lm_case_family lm_case_family_scan = {count, tags_of, build};
+static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
+{
+    build_row(c, device, row_of(c->kernel, index), random);
+}
+
+static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
+{
+    scan_row row = {1, 1024, 1024, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE};
+    static const lm_case_key keys[] = {{"B", offsetof(scan_row, batch)}, {"L", offsetof(scan_row, length)},
+                                       {"Di", offsetof(scan_row, channels)}, {"N", offsetof(scan_row, d_state)}};
+    lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &row);
+    if (status != LM_OK)
+        return status;
+    build_row(c, device, &row, random);
+    return LM_OK;
+}
+
+const lm_case_family lm_case_family_scan = {count, tags_of, build, build_shape};

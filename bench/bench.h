@@ -1,0 +1,86 @@
+/* bench/bench.h: what the parts of litemamba_bench share. main.c tells how it is used.
+ *
+ * measure.c  clocks, warming, quartiles     report.c  text and JSON         kernels.c  single kernels
+ * blocks.c   forwards and steps of blocks   models.c  language models       work.c     bytes and operations of a case
+ */
+#ifndef LM_BENCH_H
+#define LM_BENCH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "host/model.h"
+#include "kernels/cases.h"
+
+typedef struct bench_options {
+    const char *device;          /* NULL: every device */
+    const char *set;             /* named rows: "targets", "quick", "large" */
+    const char *kernel, *shape;  /* one row instead: kernel "product" is what the library itself would launch */
+    const char *model;           /* a model's folder */
+    lm_config config;            /* of blocks and fresh models; d_model 0: the set's rows */
+    uint32_t batch, length;
+    double seconds;              /* of timing a row */
+    bool json, deterministic, no_check;
+} bench_options;
+
+/* Seconds. */
+typedef struct bench_times {
+    double median, low, high, best; /* low, high: quartiles */
+    size_t runs;
+} bench_times;
+
+typedef struct bench_session {
+    const bench_options *options;
+    lm_context *context;
+    lm_device *device;
+    json_t *rows;                /* of this device */
+    bool failed;                 /* something did not pass or could not run */
+} bench_session;
+
+/* One line of the report. What is 0 or NULL is left out. */
+typedef struct bench_row {
+    const char *part, *name, *shape;
+    bench_times host, device;
+    double rate;
+    const char *unit;            /* of the rate */
+    double bytes, flops;         /* of one run, counted from the shape */
+    const char *check;           /* how it was checked, or what was wrong */
+    bool passed;
+} bench_row;
+
+/* ---- measure.c -------------------------------------------------------------------------------------------------- */
+
+double bench_now(void);
+
+/* One run of what is measured. *device: its device time, or left alone. */
+typedef lm_status (*bench_call)(void *user, double *device);
+
+/* Loads the device until its clocks are up (0.6 s where it is a GPU), then samples for `seconds`. */
+lm_status bench_measure(const bench_session *session, bench_call call, void *user, double seconds, bench_times *host,
+                        bench_times *device);
+
+/* ---- report.c --------------------------------------------------------------------------------------------------- */
+
+void bench_report(bench_session *session, const bench_row *row);
+/* Says that a row could not be run, from lm_last_error(). `skip`: that is no failure. */
+void bench_report_error(bench_session *session, const char *part, const char *name, const char *shape, lm_status status);
+
+/* ---- the parts: each runs its rows and reports them -------------------------------------------------------------- */
+
+void bench_kernels(bench_session *session);
+void bench_blocks(bench_session *session);
+void bench_models(bench_session *session);
+
+/* ---- work.c ----------------------------------------------------------------------------------------------------- */
+
+/* What a case moves and computes at least, once: bytes read and written, multiplies and adds, exponentials; and the rate that
+ * is usual for it. */
+typedef struct bench_work {
+    double bytes, flops, exponentials;
+    double amount;               /* what the rate counts, in units of `unit` · second */
+    const char *unit;
+} bench_work;
+bench_work bench_work_of(const lm_case *c);
+
+#endif

@@ -1,0 +1,203 @@
+/* bench/kernels.c: times single kernels, on the tests' rows (kernels/cases.h) or on shapes of any size.
+ *
+ * A row is checked against the reference first. The device's time is that of a list with as many runs of the kernel as take
+ * some milliseconds, divided by their number; each run waits for the one before, whose output it overwrites. Host time is of a
+ * list with one run, from submitting it to knowing that it is done. */
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "kernels/check.h"
+
+enum { SEED = 20261, MOST_RUNS = 512 };
+
+/* Larger cases are checked at a smaller size: the reference takes seconds a billion multiply-adds. */
+static const double CHECKED_WORK = 1.2e8;
+
+typedef struct kernel_row {
+    const char *set, *kernel, *shape;
+} kernel_row;
+
+static const kernel_row kernel_rows[] = {
+    {"targets", "scan", "B=8 L=2048 Di=2048 N=16"},
+    {"targets", "scan", "B=8 L=4096 Di=5120 N=16"},
+    {"targets", "scan", "B=1 L=2048 Di=1536 N=16"},
+    {"targets", "scan", "B=1 L=65536 Di=1536 N=16"},
+    {"targets", "scan", "B=1 L=8192 Di=5120 N=16"},
+    {"targets", "scan", "B=1 L=512 Di=1536 N=16"},
+    {"targets", "conv", "B=8 L=2048 Di=2048 K=3 m=4"},
+    {"targets", "product", "M=8192 N=8192 K=8192"},
+    {"targets", "product", "M=16384 N=4096 K=1024"},
+    {"targets", "product", "M=2048 N=3072 K=768"},
+    {"targets", "product", "M=2048 N=768 K=1536"},
+    {"targets", "product", "M=2048 N=80 K=1536"},
+    {"quick", "scan", "B=1 L=1024 Di=1536 N=16"},
+    {"quick", "scan", "B=2 L=128 Di=1024 N=16"},
+    {"quick", "conv", "B=1 L=1024 Di=1536 K=3 m=4"},
+    {"quick", "product", "M=256 N=1024 K=512"},
+    {"quick", "product", "M=256 N=64 K=1024"},
+    {"quick", "product", "M=1 N=2048 K=1024"},
+    {"quick", "rmsnorm", "R=1024 C=768"},
+};
+
+typedef struct kernel_bench {
+    bench_session *session;
+    lm_case *c;
+    lm_buffer *buffers[LM_CASE_MAX_BUFFERS];
+    lm_view views[LM_CASE_MAX_BUFFERS];
+    lm_list *list;
+    unsigned repetitions;
+} kernel_bench;
+
+/* The library's own choice among the products. */
+static lm_status record_product(const lm_case *c, lm_list *list, const lm_view *views)
+{
+    return lm_launch_gemm(list, &c->params.gemm, c->spec[3] != 0, views[0], views[1], views[2], views[3], views[4]);
+}
+
+static lm_status make_case(const lm_device *device, const char *kernel, const char *shape, lm_case **c)
+{
+    const bool product = strcmp(kernel, "product") == 0;
+    for (int id = 0; id < LM_KERNEL_COUNT; id++) {
+        if (strcmp(lm_kernel_get((lm_kernel_id)id)->stem, product ? "gemm" : kernel) != 0) continue;
+        const lm_status status = lm_case_create_shape(device, (lm_kernel_id)id, shape, SEED, c);
+        if (status == LM_OK && product) (*c)->record = record_product;
+        return status;
+    }
+    return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "no kernel is called '%s'", kernel);
+}
+
+/* ---- a row ------------------------------------------------------------------------------------------------------ */
+
+static lm_status upload(kernel_bench *k)
+{
+    lm_status status = LM_OK;
+    for (size_t i = 0; i < k->c->buffer_count && status == LM_OK; i++) {
+        const lm_case_buffer *from = &k->c->buffers[i];
+        if (from->words == NULL) continue;
+        status = lm_buffer_create(k->session->device, &(lm_buffer_params){.size = 4 * (uint64_t)from->count}, &k->buffers[i]);
+        if (status == LM_OK) status = lm_buffer_upload(k->buffers[i], 0, from->words, 4 * (uint64_t)from->count);
+        if (status == LM_OK) k->views[i] = lm_view_whole(k->buffers[i]);
+    }
+    for (size_t i = 0; i < k->c->buffer_count; i++)
+        if (k->c->buffers[i].shared >= 0) k->views[i] = k->views[k->c->buffers[i].shared];
+    return status;
+}
+
+static lm_status make_list(kernel_bench *k, unsigned repetitions, bool timed)
+{
+    lm_list_destroy(&k->list);
+    k->repetitions = repetitions;
+    lm_status status = lm_list_create(k->session->device, timed, &k->list);
+    for (unsigned i = 0; i < repetitions && status == LM_OK; i++) status = k->c->record(k->c, k->list, k->views);
+    return status == LM_OK ? lm_list_end(k->list) : status;
+}
+
+static lm_status run(void *user, double *device)
+{
+    const kernel_bench *k = user;
+    const lm_status status = lm_list_run(k->list);
+    *device = 1e-9 * lm_list_time_ns(k->list) / k->repetitions;
+    return status;
+}
+
+static lm_status measure(kernel_bench *k, bench_row *row)
+{
+    const double seconds = k->session->options->seconds;
+    double ignored;
+    lm_status status = make_list(k, 1, false);
+    if (status == LM_OK) status = run(k, &ignored); /* builds what is built at the first use */
+    if (status == LM_OK) status = bench_measure(k->session, run, k, 0.3 * seconds, &row->host, &row->device);
+    if (status != LM_OK) return status;
+    /* Ten milliseconds, so that what a submission costs is lost in it; no more, so that no watchdog minds. */
+    const double runs = 10e-3 / row->host.median;
+    status = make_list(k, runs > MOST_RUNS ? MOST_RUNS : runs < 1 ? 1 : (unsigned)runs, true);
+    bench_times host;
+    if (status == LM_OK) status = bench_measure(k->session, run, k, seconds, &host, &row->device);
+    return status;
+}
+
+/* The case itself where the reference can take it; NULL shape: it is a row of the table. */
+static bool check(bench_session *session, const char *kernel, const char *shape, const lm_case *c, char *text, size_t size)
+{
+    (void)kernel;
+    (void)shape;
+    if (session->options->no_check || c->work > CHECKED_WORK) {
+        snprintf(text, size, "unchecked");
+        return true;
+    }
+    lm_check_result result;
+    if (lm_check_case(session->device, c, &result) != LM_OK) snprintf(text, size, "%s", lm_last_error());
+    else if (!result.passed) snprintf(text, size, "%s", result.text);
+    else return snprintf(text, size, "checked"), true;
+    return false;
+}
+
+/* Takes the case over. */
+static void bench_case(bench_session *session, const char *kernel, const char *shape, lm_case *c)
+{
+    kernel_bench k = {.session = session, .c = c};
+    char checked[300];
+    bench_row row = {.part = "kernels", .name = kernel, .shape = shape, .check = checked};
+    row.passed = check(session, kernel, shape, c, checked, sizeof checked);
+    lm_status status = LM_OK;
+    if (row.passed) {
+        status = upload(&k);
+        if (status == LM_OK) status = measure(&k, &row);
+    }
+    const bench_work work = bench_work_of(c);
+    const double time = row.device.median > 0 ? row.device.median : row.host.median;
+    row.bytes = work.bytes;
+    row.flops = work.flops;
+    row.unit = work.unit;
+    row.rate = time > 0 ? work.amount / time : 0;
+    if (status == LM_OK) bench_report(session, &row);
+    else bench_report_error(session, "kernels", kernel, shape, status);
+    lm_list_destroy(&k.list);
+    for (size_t i = 0; i < LM_CASE_MAX_BUFFERS; i++) lm_buffer_destroy(&k.buffers[i]);
+    lm_case_destroy(&c);
+}
+
+static void bench_shape(bench_session *session, const char *kernel, const char *shape)
+{
+    lm_case *c = NULL;
+    const lm_status status = make_case(session->device, kernel, shape, &c);
+    if (status == LM_OK) bench_case(session, kernel, shape, c);
+    else bench_report_error(session, "kernels", kernel, shape, status);
+}
+
+/* The tests' rows that are worth timing. */
+static void bench_large(bench_session *session, const char *only)
+{
+    for (int id = 0; id < LM_KERNEL_COUNT; id++) {
+        const char *stem = lm_kernel_get((lm_kernel_id)id)->stem;
+        if (only != NULL && strcmp(only, stem) != 0) continue;
+        for (size_t i = 0; i < lm_case_count((lm_kernel_id)id); i++) {
+            if (!(lm_case_flags((lm_kernel_id)id, i) & LM_CASE_LARGE)) continue;
+            lm_case *c = NULL;
+            const lm_status status = lm_case_create(session->device, (lm_kernel_id)id, i, SEED, &c);
+            if (status != LM_OK) {
+                bench_report_error(session, "kernels", stem, "", status);
+                continue;
+            }
+            char shape[sizeof c->name];
+            snprintf(shape, sizeof shape, "%s", c->name + strlen(stem) + 1);
+            bench_case(session, stem, shape, c);
+        }
+    }
+}
+
+void bench_kernels(bench_session *session)
+{
+    const bench_options *o = session->options;
+    if (o->shape != NULL) {
+        bench_shape(session, o->kernel != NULL ? o->kernel : "scan", o->shape);
+        return;
+    }
+    if (strcmp(o->set, "large") == 0) bench_large(session, o->kernel);
+    for (size_t i = 0; i < sizeof kernel_rows / sizeof *kernel_rows; i++) {
+        const kernel_row *row = &kernel_rows[i];
+        if (strcmp(row->set, o->set) == 0 && (o->kernel == NULL || strcmp(o->kernel, row->kernel) == 0))
+            bench_shape(session, row->kernel, row->shape);
+    }
+}

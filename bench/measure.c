@@ -1,0 +1,56 @@
+/* bench/measure.c: clocks, warming, quartiles. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "bench/bench.h"
+
+double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bench_times summary(double *samples, size_t count)
+{
+    qsort(samples, count, sizeof *samples, compare);
+    return (bench_times){samples[count / 2], samples[count / 4], samples[count - 1 - count / 4], samples[0], count};
+}
+
+/* A GPU's clocks idle at a fifth and take half a second of load to rise; a processor only wants its caches filled. */
+static double warm_seconds(const lm_device *device)
+{
+    return device->info.type == LM_DEVICE_CPU || device->info.type == LM_DEVICE_REFERENCE ? 0.05 : 0.6;
+}
+
+lm_status bench_measure(const bench_session *session, bench_call call, void *user, double seconds, bench_times *host,
+                        bench_times *device)
+{
+    enum { MOST = 4096, LEAST = 5, LEAST_OF_SLOW = 2 };
+    static double host_samples[MOST], device_samples[MOST];
+    double once = 0, time = 0;
+    for (double start = bench_now(), begin = start; begin - start < warm_seconds(session->device);) {
+        const lm_status status = call(user, &time);
+        if (status != LM_OK) return status;
+        once = bench_now() - begin;
+        begin += once;
+    }
+    const size_t least = once > seconds ? LEAST_OF_SLOW : LEAST;
+    size_t runs = 0;
+    for (double start = bench_now(); runs < MOST && (runs < least || bench_now() - start < seconds); runs++) {
+        device_samples[runs] = 0;
+        const double begin = bench_now();
+        const lm_status status = call(user, &device_samples[runs]);
+        if (status != LM_OK) return status;
+        host_samples[runs] = bench_now() - begin;
+    }
+    *host = summary(host_samples, runs);
+    *device = summary(device_samples, runs);
+    return LM_OK;
+}

@@ -1,0 +1,153 @@
+/* bench/models.c: times language models: a token's step, and generation.
+ *
+ * Fresh models have the same weights in every layer, which does not change their time, and a vocabulary so small that the step
+ * without the head is what is timed; a model from a folder has what it has. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "host/config.h"
+
+typedef struct model_row {
+    const char *set;
+    uint32_t layers, d_model;
+} model_row;
+
+static const model_row model_rows[] = {
+    {"targets", 24, 768}, {"targets", 64, 2560}, {"quick", 4, 256},
+};
+
+enum { VOCABULARY = 256 };
+
+typedef struct model_bench {
+    lm_model *model;
+    lm_state *state;
+    uint32_t batch;
+    int32_t *tokens;
+} model_bench;
+
+static lm_status step(void *user, double *device)
+{
+    const model_bench *m = user;
+    const lm_run_params params = {.batch = m->batch, .length = 1, .tokens = m->tokens, .kind = LM_OUTPUT_NONE};
+    const lm_status status = lm_model_run(m->model, m->state, &params);
+    *device = lm_model_device_seconds(m->model);
+    return status;
+}
+
+/* A set whose layers all name the tensors of the one layer of `one`. Free only set->tensors, and the names. */
+static bool repeat_layers(const lm_tensor_set *one, uint32_t layers, lm_tensor_set *set)
+{
+    const size_t most = lm_tensor_set_count(one) * layers;
+    *set = (lm_tensor_set){.tensors = calloc(most, sizeof(lm_tensor)), .capacity = most, .path = one->path};
+    if (set->tensors == NULL) return false;
+    for (size_t i = 0; i < lm_tensor_set_count(one); i++) {
+        const lm_tensor *tensor = lm_tensor_set_at(one, i);
+        const char *layer = strstr(tensor->name, "layers.0.");
+        for (uint32_t n = 0; n < (layer != NULL ? layers : 1); n++) {
+            const size_t size = strlen(tensor->name) + 16;
+            char *name = malloc(size);
+            if (name == NULL) return false;
+            if (layer != NULL)
+                snprintf(name, size, "%.*slayers.%u.%s", (int)(layer - tensor->name), tensor->name, n, layer + 9);
+            else
+                snprintf(name, size, "%s", tensor->name);
+            set->tensors[set->count] = *tensor;
+            set->tensors[set->count++].name = name;
+        }
+    }
+    return true;
+}
+
+static lm_status create(bench_session *session, const lm_config *config, const lm_model_params *params, lm_model **model)
+{
+    if (session->options->model != NULL) return lm_model_load(session->device, session->options->model, params, model);
+    lm_config first = *config;
+    first.layers = 1;
+    lm_tensor_set one = {0}, set = {0};
+    lm_status status = lm_init_tensors(&first, &(lm_init_params){.seed = 1}, &one);
+    if (status == LM_OK && !repeat_layers(&one, config->layers, &set))
+        status = lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
+    if (status == LM_OK) status = lm_model_create(session->device, config, &set, params, model);
+    for (size_t i = 0; i < set.count; i++) free((char *)(uintptr_t)set.tensors[i].name);
+    free(set.tensors);
+    lm_tensor_set_free(&one);
+    return status;
+}
+
+static lm_status measure_step(bench_session *session, const lm_config *config, bool timed, model_bench *m, bench_times *host,
+                              bench_times *device)
+{
+    const lm_model_params params = {.deterministic = session->options->deterministic, .device_times = timed};
+    lm_status status = create(session, config, &params, &m->model);
+    if (status == LM_OK) status = lm_state_create(m->model, m->batch, &m->state);
+    if (status == LM_OK) status = bench_measure(session, step, m, session->options->seconds, host, device);
+    lm_state_destroy(&m->state);
+    return status;
+}
+
+/* Greedy, from the same prompt again and again. */
+static lm_status generate(bench_session *session, const model_bench *m, const char *shape)
+{
+    enum { PROMPT = 32, NEW = 256, LEAST = 3 };
+    int32_t prompt[PROMPT];
+    const uint32_t vocabulary = lm_model_get_config(m->model)->vocab_size;
+    for (int i = 0; i < PROMPT; i++) prompt[i] = (int32_t)((uint32_t)i * UINT32_C(2654435761) % vocabulary);
+    const lm_generate_params params = {.prompt = prompt, .prompt_length = PROMPT, .max_tokens = NEW};
+    bench_row row = {.part = "models", .name = "generate", .shape = shape, .unit = "tokens/s", .passed = true};
+    const double begin = bench_now();
+    for (int i = 0; i < LEAST || bench_now() - begin < 0.6 + session->options->seconds; i++) {
+        lm_generate_stats stats;
+        const lm_status status = lm_generate(m->model, NULL, &params, &stats);
+        if (status != LM_OK) return status;
+        const double rate = (stats.new_tokens - 1) / stats.new_seconds;
+        if (rate > row.rate) row.rate = rate, row.host.median = row.host.best = 1 / rate;
+        row.host.runs++;
+    }
+    bench_report(session, &row);
+    return LM_OK;
+}
+
+static void bench_model(bench_session *session, lm_config config, uint32_t batch)
+{
+    const char *folder = session->options->model;
+    model_bench m = {.batch = batch, .tokens = calloc(batch, sizeof(int32_t))};
+    lm_model_info info = {0};
+    char shape[96] = "";
+    lm_status status = m.tokens != NULL ? LM_OK : lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
+    if (status == LM_OK && folder != NULL) {
+        status = lm_model_inspect(folder, &info);
+        config = info.config;
+    } else if (status == LM_OK) {
+        config.vocab_size = config.vocab_size != 0 ? config.vocab_size : VOCABULARY;
+        status = lm_config_complete(&config);
+    }
+    snprintf(shape, sizeof shape, "B=%u layers=%u d_model=%u m=%u", batch, config.layers, config.d_model, config.branches);
+    bench_row row = {.part = "models", .name = "step", .shape = shape, .passed = true};
+    bench_times ignored;
+    if (status == LM_OK) status = measure_step(session, &config, true, &m, &ignored, &row.device);
+    lm_model_destroy(&m.model);
+    if (status == LM_OK) status = measure_step(session, &config, false, &m, &row.host, &ignored);
+    if (status == LM_OK) bench_report(session, &row);
+    if (status == LM_OK && folder != NULL) status = generate(session, &m, shape);
+    if (status != LM_OK) bench_report_error(session, "models", "step", shape, status);
+    lm_model_destroy(&m.model);
+    free(m.tokens);
+}
+
+void bench_models(bench_session *session)
+{
+    const bench_options *o = session->options;
+    if (o->model != NULL || o->config.layers != 0) {
+        bench_model(session, o->config, o->batch);
+        return;
+    }
+    for (size_t i = 0; i < sizeof model_rows / sizeof *model_rows; i++) {
+        if (strcmp(model_rows[i].set, o->set) != 0) continue;
+        lm_config config = o->config;
+        config.layers = model_rows[i].layers;
+        config.d_model = model_rows[i].d_model;
+        bench_model(session, config, 1);
+    }
+}

@@ -1,0 +1,66 @@
+/* bench/report.c: the report, a line a row as it is done; as JSON all rows of a device at its end. */
+#include <stdio.h>
+
+#include "bench/bench.h"
+
+static const char *scaled(double seconds, char *text, size_t size)
+{
+    if (seconds >= 1) snprintf(text, size, "%.3f s", seconds);
+    else if (seconds >= 1e-3) snprintf(text, size, "%.3f ms", 1e3 * seconds);
+    else snprintf(text, size, "%.2f us", 1e6 * seconds);
+    return text;
+}
+
+static void print_row(const bench_session *session, const bench_row *row)
+{
+    char a[32], b[32], c[32], d[32];
+    const bool has_device = row->device.median > 0;
+    printf("%-9s %-14s %-30s device %11s (%s-%s) host %11s", session->device->info.id, row->name, row->shape,
+           has_device ? scaled(row->device.median, a, sizeof a) : "-", has_device ? scaled(row->device.low, b, sizeof b) : "",
+           has_device ? scaled(row->device.high, c, sizeof c) : "", scaled(row->host.median, d, sizeof d));
+    if (row->unit != NULL) printf("  %9.4g %s", row->rate, row->unit);
+    if (row->check != NULL) printf("  %s%s", row->passed ? "" : "FAILED: ", row->check);
+    printf("\n");
+    fflush(stdout);
+}
+
+static json_t *times_json(const bench_times *times)
+{
+    return json_pack("{s:f,s:f,s:f,s:f,s:I}", "median", times->median, "lower_quartile", times->low, "upper_quartile",
+                     times->high, "best", times->best, "runs", (json_int_t)times->runs);
+}
+
+void bench_report(bench_session *session, const bench_row *row)
+{
+    if (!row->passed) session->failed = true;
+    if (!session->options->json) {
+        print_row(session, row);
+        return;
+    }
+    json_t *j = json_pack("{s:s,s:s,s:s,s:o,s:b}", "part", row->part, "name", row->name, "shape", row->shape, "host_seconds",
+                          times_json(&row->host), "passed", row->passed);
+    if (row->device.median > 0) json_object_set_new(j, "device_seconds", times_json(&row->device));
+    if (row->unit != NULL) {
+        json_object_set_new(j, "rate", json_real(row->rate));
+        json_object_set_new(j, "unit", json_string(row->unit));
+    }
+    if (row->bytes > 0) json_object_set_new(j, "bytes", json_real(row->bytes));
+    if (row->flops > 0) json_object_set_new(j, "flops", json_real(row->flops));
+    if (row->check != NULL) json_object_set_new(j, "check", json_string(row->check));
+    json_array_append_new(session->rows, j);
+}
+
+void bench_report_error(bench_session *session, const char *part, const char *name, const char *shape, lm_status status)
+{
+    /* What a device cannot do, or has no memory for, is no failure of the bench. */
+    const bool skipped = status == LM_ERROR_UNSUPPORTED || status == LM_ERROR_OUT_OF_DEVICE_MEMORY;
+    if (!skipped) session->failed = true;
+    if (!session->options->json) {
+        printf("%-9s %-14s %-30s %s: %s\n", session->device->info.id, name, shape, skipped ? "skipped" : "FAILED",
+               lm_last_error());
+        fflush(stdout);
+        return;
+    }
+    json_array_append_new(session->rows, json_pack("{s:s,s:s,s:s,s:s,s:b}", "part", part, "name", name, "shape", shape,
+                                                   skipped ? "skipped" : "error", lm_last_error(), "passed", skipped));
+}
