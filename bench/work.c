@@ -54,6 +54,7 @@ bench_work bench_work_of(const lm_case *c)
     case LM_KERNEL_SCAN:
     case LM_KERNEL_SCAN_SUMMARY:
     case LM_KERNEL_SCAN_CARRY: return scan_work(&c->params.scan);
+    case LM_KERNEL_STATE_COPY: return plain_work(c->params.state_copy.batch, c->params.state_copy.words, 2, 0, 0);
     case LM_KERNEL_RMSNORM: return plain_work(c->params.rmsnorm.rows, c->params.rmsnorm.cols, 2, 4, 0);
     case LM_KERNEL_EMBED: return plain_work(c->params.embed.rows, c->params.embed.cols, 2, 0, 0);
     case LM_KERNEL_ARGMAX: return plain_work(c->params.argmax.rows, c->params.argmax.cols, 1, 1, 0);

@@ -4,7 +4,7 @@
  * how the reference computes the same. Elements that no kernel may read hold LM_CASE_POISON, a NaN; so do outputs before the
  * run. What the reference leaves poisoned, a kernel has to leave alone, bit for bit. check.h runs cases.
  *
- * cases_gemm.c, cases_conv.c, cases_scan.c, cases_rows.c: a family of rows each.
+ * cases_gemm.c, cases_conv.c, cases_scan.c, cases_state.c, cases_rows.c: a family of rows each.
  */
 #ifndef LM_CASES_H
 #define LM_CASES_H
@@ -47,6 +47,7 @@ struct lm_case {
         lm_gemm_params gemm;
         lm_conv_params conv;
         lm_scan_params scan;
+        lm_state_copy_params state_copy;
         lm_rmsnorm_params rmsnorm;
         lm_embed_params embed;
         lm_argmax_params argmax;
@@ -93,7 +94,8 @@ typedef struct lm_case_family {
     void (*build)(lm_case *c, const lm_device *device, size_t index, lm_case_random *random);
     lm_status (*build_shape)(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random);
 } lm_case_family;
-extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_rows;
+extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_state,
+    lm_case_family_rows;
 
 /* Reads "NAME=NUMBER …" over the ints of `row`; numbers are above 0. */
 lm_status lm_case_parse(const char *shape, const lm_case_key *keys, size_t key_count, void *row);

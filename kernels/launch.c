@@ -37,6 +37,7 @@
  *                in shared memory where WG_X > 16,
  *                else read directly
  * scan_carry     WG_Y is 1                            WG_X·LANES channels       1 state of d_state   batch
+ * state_copy     WG_Y is 1                            WG_X·LANES words          1 sequence           1
  * rmsnorm,       one group a row: WG_X lanes stride   1 row                     1                    1
  * argmax,        over its columns, then a tree in
  * cross_entropy  shared memory (WG_X is a power of

@@ -40,6 +40,8 @@ void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, ui
  * params->state_first is ignored. */
 lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
 
+lm_status lm_launch_state_copy(lm_list *list, const lm_state_copy_params *params, lm_view rows, lm_view state);
+
 lm_status lm_launch_rmsnorm(lm_list *list, const lm_rmsnorm_params *params, lm_view x, lm_view weight, lm_view y);
 lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y);
 lm_status lm_launch_argmax(lm_list *list, const lm_argmax_params *params, lm_view x, lm_view index);

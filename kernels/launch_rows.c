@@ -1,4 +1,4 @@
-/* kernels/launch_rows.c: kernels that work on a row at a time. The mappings: kernels/launch.c. */
+/* kernels/launch_rows.c: kernels that work on a row at a time, and those that copy. The mappings: kernels/launch.c. */
 #include "kernels/launch_internal.h"
 
 /* Lanes of a group that reduces one row. */
@@ -42,12 +42,25 @@ lm_status lm_launch_cross_entropy(lm_list *list, const lm_cross_entropy_params *
     return launch_rows(list, LM_KERNEL_CROSS_ENTROPY, params->rows, params->cols, params, sizeof *params, views, 3);
 }
 
-lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y)
+/* Groups of x lanes along the columns, one a row. */
+static lm_status launch_copy(lm_list *list, lm_kernel_id kernel, int rows, int cols, const void *params, size_t params_size,
+                             const lm_view *views, size_t view_count)
 {
     const lm_device_info *info = &list->device->info;
-    const uint32_t cols = (uint32_t)params->cols, lanes = info->lanes, x = lm_column_lanes(info, cols);
+    const uint32_t lanes = info->lanes, x = lm_column_lanes(info, (uint32_t)cols);
     lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes}};
-    lm_set_groups(&l, info, lm_ceil_div(cols, x * lanes), (uint32_t)params->rows, 1);
+    lm_set_groups(&l, info, lm_ceil_div((uint32_t)cols, x * lanes), (uint32_t)rows, 1);
+    return lm_launch_dispatch(list, kernel, &l, params, params_size, views, view_count);
+}
+
+lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y)
+{
     const lm_view views[] = {tokens, table, y};
-    return lm_launch_dispatch(list, LM_KERNEL_EMBED, &l, params, sizeof *params, views, 3);
+    return launch_copy(list, LM_KERNEL_EMBED, params->rows, params->cols, params, sizeof *params, views, 3);
+}
+
+lm_status lm_launch_state_copy(lm_list *list, const lm_state_copy_params *params, lm_view rows, lm_view state)
+{
+    const lm_view views[] = {rows, state};
+    return launch_copy(list, LM_KERNEL_STATE_COPY, params->batch, params->words, params, sizeof *params, views, 2);
 }

@@ -23,6 +23,7 @@
 #define LM_ROW_LENGTH 2
 #define LM_ROW_SEEN 3
 #define LM_ROW_HEADS 4
+#define LM_ROW_FROM LM_ROW_HEADS /* of state_copy's table */
 
 /* gemm, gemv: C[m,n] = epilogue(sum_k A[m,k]·B(k,n)); bindings a, b, bias, residual, c.
  *   A[m,k] = a[a_offset + m·lda + k]
@@ -110,6 +111,13 @@
     int rows_stride; \
     int flags;         /* LM_SCAN_GATE: multiply by SiLU(z) */
 
+/* state_copy: state[slot][i] = state[from][i] for all i below `words`, for each sequence that has tokens and a past; bindings rows,
+ * state. slot is the sequence's, from is rows[b·rows_stride + LM_ROW_FROM]; no entry is read by one sequence and written by another. */
+#define LM_STATE_COPY_FIELDS \
+    int batch;         /* sequences, above 0 */ \
+    int words;         /* of an entry, above 0 */ \
+    int rows_stride;
+
 /* rmsnorm: y[r][c] = x[r][c]·weight[c] / sqrt(mean_c x[r][c]² + epsilon); bindings x, weight, y; rows are dense. */
 #define LM_RMSNORM_FIELDS \
     int rows; \
@@ -142,6 +150,7 @@
 typedef struct lm_gemm_params { LM_GEMM_FIELDS } lm_gemm_params;
 typedef struct lm_conv_params { LM_CONV_FIELDS } lm_conv_params;
 typedef struct lm_scan_params { LM_SCAN_FIELDS } lm_scan_params;
+typedef struct lm_state_copy_params { LM_STATE_COPY_FIELDS } lm_state_copy_params;
 typedef struct lm_rmsnorm_params { LM_RMSNORM_FIELDS } lm_rmsnorm_params;
 typedef struct lm_embed_params { LM_EMBED_FIELDS } lm_embed_params;
 typedef struct lm_argmax_params { LM_ARGMAX_FIELDS } lm_argmax_params;

@@ -285,6 +285,8 @@ static void one_state_less(lm_case *c) { c->params.scan.d_state -= c->params.sca
 static void c_beside(lm_case *c) { c->params.scan.c_offset--; }
 static void z_beside(lm_case *c) { c->params.scan.z_offset -= c->params.scan.z_offset > 0; }
 static void scan_shorter_batch(lm_case *c) { c->params.scan.batch -= c->params.scan.batch > 1; }
+static void copied_sequence_less(lm_case *c) { c->params.state_copy.batch -= c->params.state_copy.batch > 1; }
+static void copied_word_less(lm_case *c) { c->params.state_copy.words -= c->params.state_copy.words > 1; }
 static void larger_epsilon(lm_case *c) { c->params.rmsnorm.epsilon *= 1.1f; }
 static void other_piece(lm_case *c) { c->params.embed.first++; }
 static void larger_piece(lm_case *c) { c->params.embed.count--; }
@@ -320,6 +322,8 @@ static const slip slips[] = {
     {"one sequence less", LM_KERNEL_SCAN_SUMMARY, scan_shorter_batch},
     {"one state less", LM_KERNEL_SCAN_SUMMARY, one_state_less},
     {"one state less", LM_KERNEL_SCAN_CARRY, one_state_less},
+    {"one sequence less", LM_KERNEL_STATE_COPY, copied_sequence_less},
+    {"one word less", LM_KERNEL_STATE_COPY, copied_word_less},
     {"epsilon off by a tenth", LM_KERNEL_RMSNORM, larger_epsilon},
     {"another piece", LM_KERNEL_EMBED, other_piece},
     {"shorter piece", LM_KERNEL_EMBED, larger_piece},

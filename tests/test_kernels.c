@@ -89,6 +89,9 @@ ParameterizedTest(lm_test_target *target, kernels, scan_summary) { run_kernel(ta
 ParameterizedTestParameters(kernels, scan_carry) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, scan_carry) { run_kernel(target, LM_KERNEL_SCAN_CARRY); }
 
+ParameterizedTestParameters(kernels, state_copy) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, state_copy) { run_kernel(target, LM_KERNEL_STATE_COPY); }
+
 ParameterizedTestParameters(kernels, rmsnorm) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, rmsnorm) { run_kernel(target, LM_KERNEL_RMSNORM); }
 
