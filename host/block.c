@@ -10,13 +10,39 @@ lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset
     return view;
 }
 
-static lm_scan_params scan_params(const lm_model *model, const lm_pass_key *key)
+/* ---- scans of states that can be rolled back --------------------------------------------------------------------------- */
+
+uint32_t lm_pass_scan_count(const lm_pass_key *key)
+{
+    const uint32_t rollback = key->state != NULL ? key->state->rollback : 0;
+    return rollback == 0 ? 0 : key->longest > rollback ? rollback + 1 : key->longest;
+}
+
+/* Tokens of the first scan of a pass, which has the most of them. */
+static uint32_t first_scan(const lm_pass_key *key)
+{
+    const uint32_t count = lm_pass_scan_count(key);
+    return count > 0 ? key->longest - (count - 1) : key->longest;
+}
+
+lm_view lm_pass_scan_rows(const lm_model *model, const lm_pass_key *key, lm_view all, uint32_t scan)
+{
+    uint64_t offset = 0;
+    const uint64_t bytes = (uint64_t)key->pieces * LM_SCAN_ROW * sizeof(int32_t);
+    lm_arena_take(model, NULL, &offset, bytes);
+    const uint64_t stride = lm_arena_take(model, NULL, &offset, bytes).offset;
+    return (lm_view){all.buffer, all.offset + scan * stride, bytes};
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------------------------------------- */
+
+static lm_scan_params scan_params(const lm_model *model, const lm_pass_key *key, uint32_t length, uint32_t rows_stride)
 {
     const lm_config *config = &model->config;
     const int di = (int)model->d_inner, n = (int)config->d_state, r = (int)config->dt_rank;
     lm_scan_params params = {
         .batch = (int)key->pieces,
-        .length = (int)key->longest,
+        .length = (int)length,
         .channels = di,
         .d_state = n,
         .u_stride = di,
@@ -27,7 +53,7 @@ static lm_scan_params scan_params(const lm_model *model, const lm_pass_key *key)
         .z_stride = 2 * di,
         .z_offset = di,
         .y_stride = di,
-        .rows_stride = LM_ROW_HEADS + (int)model->rings,
+        .rows_stride = (int)rows_stride,
         .flags = LM_SCAN_GATE,
     };
     lm_scan_plan(model->device, &params);
@@ -42,7 +68,7 @@ void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buf
 {
     const lm_config *config = &model->config;
     const uint64_t row = key->rows * sizeof(float), di = model->d_inner;
-    const lm_scan_params scan = scan_params(model, key);
+    const lm_scan_params scan = scan_params(model, key, first_scan(key), 0);
     uint64_t summary = 0, total = 0;
     lm_scan_workspace(&scan, &summary, &total);
     const bool stacked = config->variant == LM_VARIANT_STCN && config->branches > 1;
@@ -98,7 +124,7 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
         .branches = (int)config->branches,
         .x_stride = 2 * di,
         .out_stride = wide ? di * (int)config->branches : di,
-        .history = (int)model->ring_length[0],
+        .history = (int)key->state->ring_length[0],
         .rows_stride = LM_ROW_HEADS + (int)model->rings,
         .flags = (config->no_conv_bias ? 0 : LM_CONV_BIAS) | (block->conv_gates.buffer != NULL ? LM_CONV_GATES : 0) |
                  (wide ? LM_CONV_CONCAT : 0),
@@ -127,7 +153,7 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
     for (uint32_t i = 0; i < config->branches && status == LM_OK; i++) {
         params.branch_first = (int)i;
         params.ring = (int)i;
-        params.history = (int)model->ring_length[i];
+        params.history = (int)key->state->ring_length[i];
         views.history = history[i];
         views.out = w->conv[i % 2];
         status = lm_launch_conv(list, &params, &views);
@@ -139,23 +165,40 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
     return status;
 }
 
+/* The scan, or where the state can be rolled back several: each copies the state to the next entry and goes on from there. */
+static lm_status record_scan(const lm_model *model, lm_list *list, const lm_pass_key *key, lm_view scans, lm_scan_views *views)
+{
+    const uint32_t count = lm_pass_scan_count(key), heads = LM_ROW_HEADS + model->rings;
+    lm_scan_params params = scan_params(model, key, key->longest, heads);
+    if (count == 0) return lm_launch_scan(list, &params, views);
+    const lm_state_copy_params copy = {params.batch, params.d_state * params.channels, LM_SCAN_ROW};
+    lm_status status = LM_OK;
+    for (uint32_t s = 0; s < count && status == LM_OK; s++) {
+        views->rows = lm_pass_scan_rows(model, key, scans, s);
+        params = scan_params(model, key, s == 0 ? first_scan(key) : 1, LM_SCAN_ROW);
+        status = lm_launch_state_copy(list, &copy, views->rows, views->state);
+        if (status == LM_OK) status = lm_launch_scan(list, &params, views);
+    }
+    return status;
+}
+
 lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w,
-                          const lm_pass_key *key, lm_view rows, lm_view x, lm_view residual, lm_view out)
+                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view residual, lm_view out)
 {
     const lm_block *block = &model->blocks[index];
+    const size_t layer = (size_t)key->bank * model->block_count + index;
     const int di = (int)model->d_inner, total = (int)key->rows;
     const lm_view none = {0};
     lm_view u;
     lm_status status = linear(list, &block->in_proj, total, (int)model->config.d_model, 0, x, block->in_bias, none, w->xz);
     if (status == LM_OK)
-        status = record_conv(model, block, list, w, key->state->history + (size_t)index * model->rings, key, rows, &u);
+        status = record_conv(model, block, list, w, key->state->history + layer * model->rings, key, rows, &u);
     if (status == LM_OK) status = linear(list, &block->x_proj, total, di, 0, u, none, none, w->bcdt);
     if (status == LM_OK)
         status = linear(list, &block->dt_proj, total, (int)block->x_proj.out, LM_GEMM_SOFTPLUS, w->bcdt, block->dt_bias, none,
                         w->delta);
     if (status == LM_OK) {
-        const lm_scan_params params = scan_params(model, key);
-        const lm_scan_views views = {
+        lm_scan_views views = {
             .u = u,
             .delta = w->delta,
             .a = block->a,
@@ -163,12 +206,12 @@ lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, 
             .d = block->d,
             .z = w->xz,
             .rows = rows,
-            .state = key->state->scan[index],
+            .state = key->state->scan[layer],
             .y = w->y,
             .summary = w->summary,
             .total = w->total,
         };
-        status = lm_launch_scan(list, &params, &views);
+        status = record_scan(model, list, key, scans, &views);
     }
     if (status == LM_OK) status = linear(list, &block->out_proj, total, di, 0, w->y, block->out_bias, residual, out);
     return status;

@@ -135,10 +135,8 @@ static void destroy(lm_generator *self)
 static lm_status generate(lm_model *model, lm_state *state, const lm_generate_batch_params *params, lm_generate_stats *stats)
 {
     lm_generator self = {.model = model, .state = state, .goes_on = state != NULL, .params = params, .stats = stats};
-    const uint32_t most = lm_state_max_slots(model);
     self.slots = params->slots > 0 ? params->slots : DEFAULT_SLOTS;
     if (self.slots > params->count) self.slots = params->count;
-    if (self.slots > most && most > 0) self.slots = most;
     const needs n = count_needs(params);
     lm_state *own = NULL;
     lm_status status = create(&self, &n);

@@ -84,7 +84,7 @@ double lm_model_device_seconds(const lm_model *model) { return model != NULL ? m
 /* The model's own state for calls without one, with at least `slots` slots. */
 static lm_status get_scratch(lm_model *model, uint32_t slots, lm_state **out)
 {
-    if (model->scratch == NULL || model->scratch->slots < slots) {
+    if (model->scratch == NULL || model->scratch->slots < slots) { /* which fit one bank: lm_pass_limits */
         lm_state_destroy(&model->scratch);
         lm_status status = lm_state_create(model, slots, &model->scratch);
         if (status != LM_OK) return status;
@@ -111,13 +111,15 @@ static uint32_t sequence_length(const call *c, uint32_t i)
     return c->sequences.offsets != NULL ? c->sequences.offsets[i + 1] - c->sequences.offsets[i] : c->length;
 }
 
-/* Where a call has got to: tokens of sequence `next` before `done` have been given to passes. */
+/* Where a call has got to in a bank of slots: tokens of sequence `next` before `done` have been given to passes. */
 typedef struct progress {
-    uint32_t next, done;
+    uint32_t bank, next, done;
 } progress;
 
-/* Takes the pieces of the next pass: whole sequences while they fit, or as much as fits of one. A sequence that is cut stands
- * alone but for its rest, which is first in its pass: so calls without a state, which give slots by place, go on in slot 0. */
+static uint32_t slot_of(const call *c, uint32_t i) { return c->sequences.slots != NULL ? c->sequences.slots[i] : i; }
+
+/* Takes the pieces of the next pass over a bank: whole sequences while they fit, or as much as fits of one. A sequence that is cut
+ * stands alone but for its rest, which is first in its pass: so calls without a state, which give slots by place, go on in slot 0. */
 static uint32_t take_pieces(lm_model *model, const call *c, bool fresh, uint32_t most, uint32_t max_rows, progress *at,
                             lm_pass_key *key)
 {
@@ -125,7 +127,7 @@ static uint32_t take_pieces(lm_model *model, const call *c, bool fresh, uint32_t
     key->rows = key->longest = 0;
     while (count < most && at->next < c->sequences.count) {
         const uint32_t left = sequence_length(c, at->next) - at->done;
-        if (left == 0) {
+        if (left == 0 || (!fresh && slot_of(c, at->next) / key->state->bank_slots != at->bank)) {
             at->next++;
             at->done = 0;
             continue;
@@ -134,13 +136,13 @@ static uint32_t take_pieces(lm_model *model, const call *c, bool fresh, uint32_t
         if (count > 0 && (uint64_t)(count + 1) * longest > max_rows) break;
         lm_piece *piece = &model->pieces[count];
         *piece = (lm_piece){
-            .slot = fresh ? count : c->sequences.slots != NULL ? c->sequences.slots[at->next] : at->next,
+            .slot = fresh ? count : slot_of(c, at->next),
             .sequence = at->next,
             .length = left < max_rows ? left : max_rows,
             .row = sequence_first(c, at->next) + at->done,
             .ends = left <= max_rows,
         };
-        if (fresh && at->done == 0) model->scratch->positions[count] = 0;
+        if (fresh && at->done == 0) lm_state_place(model->scratch, count, 0, 0);
         key->rows += piece->length;
         if (piece->length > key->longest) key->longest = piece->length;
         count++;
@@ -173,19 +175,18 @@ static lm_status run_call(lm_model *model, const call *c, lm_state *state)
     lm_status status = reserve_pieces(model, most);
     if (status == LM_OK && fresh) status = get_scratch(model, most, &state);
     bool started = false;
-    for (progress at = {0}; status == LM_OK;) {
-        lm_pass_key key = {.state = state, .kind = c->kind};
-        if (take_pieces(model, c, fresh, most, max_rows, &at, &key) == 0) break;
+    for (progress at = {0}; status == LM_OK && at.bank < state->bank_count;) {
+        lm_pass_key key = {.state = state, .bank = at.bank, .kind = c->kind};
+        if (take_pieces(model, c, fresh, most, max_rows, &at, &key) == 0) {
+            at = (progress){.bank = fresh ? state->bank_count : at.bank + 1};
+            continue;
+        }
         if (!by_row && !model->pieces[key.pieces - 1].ends) key.kind = LM_OUTPUT_NONE; /* a cut sequence stands alone */
         lm_pass *pass = NULL;
         status = lm_pass_get(model, &key, &pass);
         if (status == LM_OK) status = lm_pass_run(model, pass, model->pieces, &c->io, &started);
         /* The caller's state has moved on in part and cannot be taken back: no later call may use it. */
-        if (status != LM_OK && started && !fresh) {
-            model->device->lost = true;
-            status = lm_fail(model->device->context, LM_ERROR_DEVICE_LOST, "%s: failed in the middle of a call: %s",
-                             model->device->info.id, lm_last_error());
-        }
+        if (status != LM_OK && started && !fresh) status = lm_state_spoilt(state, "a call");
     }
     return status;
 }

@@ -129,24 +129,34 @@ lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_t
 
 struct lm_state {
     lm_model *model;
-    uint32_t slots;
+    uint32_t slots, rollback;
+    uint32_t ring_length[LM_MAX_BRANCHES]; /* the model's, and `rollback` entries more */
+    uint32_t bank_slots, bank_count; /* slots of a bank, but for the last one, which has what is left */
     uint64_t *positions;           /* tokens seen, a slot; what lies in the slot's memory before the first is never read */
+    uint32_t *kept;                /* tokens that a slot can be rolled back, at most `rollback` */
     uint32_t *marks, mark;         /* marks[slot] == mark: named by the call that is being checked */
     uint32_t *free_slots;          /* a stack of those that lm_state_acquire may give */
     uint32_t free_count;
     bool *acquired;                /* a slot */
-    lm_buffer **layers;            /* one buffer a block */
-    lm_view *history;              /* [block·rings + ring]: (slots, ring_length, d_inner) */
-    lm_view *scan;                 /* [block]: (slots, d_state, d_inner) */
+    lm_buffer **layers;            /* [bank·blocks + block]: one buffer a block of a bank */
+    lm_view *history;              /* [(bank·blocks + block)·rings + ring]: (slots of the bank, ring_length, d_inner) */
+    lm_view *scan;                 /* [bank·blocks + block]: (slots of the bank, rollback + 1, d_state, d_inner) */
 };
 
-/* Slots of one state that the device's limits on bindings and allocations allow; 0 when not even one fits. */
-uint32_t lm_state_max_slots(const lm_model *model);
-/* One slot's ring (ring_length, d_inner), and its scan state (d_state, d_inner). Not aligned for bindings. */
+/* Slots that one bank can have within the device's limits on bindings and allocations; 0 when not even one fits. */
+uint32_t lm_state_bank_slots(const lm_model *model, uint32_t rollback);
+/* One slot's ring (ring_length, d_inner), and its scan states (rollback + 1, d_state, d_inner). Not aligned for bindings. */
 lm_view lm_state_history(const lm_state *state, uint32_t block, uint32_t ring, uint32_t slot);
-lm_view lm_state_scan(const lm_state *state, uint32_t block, uint32_t slot);
+lm_view lm_state_scans(const lm_state *state, uint32_t block, uint32_t slot);
+/* The one of them after `position` tokens of the slot. */
+lm_view lm_state_scan(const lm_state *state, uint32_t block, uint32_t slot, uint64_t position);
 /* Bytes of one slot in all blocks. */
-uint64_t lm_state_model_bytes(const lm_model *model);
+uint64_t lm_state_model_bytes(const lm_model *model, uint32_t rollback);
+/* A slot has seen `position` tokens in all, of which `kept` can be rolled back; `tokens` more. */
+void lm_state_place(lm_state *state, uint32_t slot, uint64_t position, uint32_t kept);
+void lm_state_advance(lm_state *state, uint32_t slot, uint32_t tokens);
+/* After a failure that left slots changed in part: the device is lost, as nobody may go on from them. */
+lm_status lm_state_spoilt(const lm_state *state, const char *what);
 
 /* ---- passes ------------------------------------------------------------------------------------------------------- */
 
@@ -162,6 +172,7 @@ struct lm_piece {
 /* What tells one recorded pass from another. */
 typedef struct lm_pass_key {
     lm_state *state;
+    uint32_t bank;                 /* of the state: that of all pieces' slots */
     uint32_t pieces, rows, longest; /* rows in all, and of the longest piece */
     lm_output kind;                /* of a language model */
 } lm_pass_key;
@@ -172,6 +183,13 @@ void lm_pass_limits(const lm_model *model, lm_output kind, bool fresh, uint32_t 
 
 /* The recorded pass for this key, from the cache or new. */
 lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **pass);
+
+enum { LM_SCAN_ROW = LM_ROW_HEADS + 1 }; /* a row of the tables below: `from` is the entry with the state before */
+
+/* How many scans follow each other in a pass over a state that can be rolled back, else 0: the last tokens run one by one, each into
+ * the next entry of its slot, and what is before them in one scan. Each has a table of its own, one after the other in `all`. */
+uint32_t lm_pass_scan_count(const lm_pass_key *key);
+lm_view lm_pass_scan_rows(const lm_model *model, const lm_pass_key *key, lm_view all, uint32_t scan);
 
 /* The caller's packed arrays; which of them are used depends on the model and kind. */
 typedef struct lm_pass_io {
@@ -209,9 +227,9 @@ void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buf
 lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset, uint64_t bytes);
 
 /* out = block(x) (+ residual, which may be out's own buffer). x, residual and out are (key->rows, d_model); `rows` is the row
- * table. */
+ * table, `scans` has those of lm_pass_scan_rows. */
 lm_status lm_block_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
-                          const lm_pass_key *key, lm_view rows, lm_view x, lm_view residual, lm_view out);
+                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view residual, lm_view out);
 
 /* y[:, c_offset …] = x·Wᵀ, piece by piece. */
 lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,

@@ -16,6 +16,7 @@ struct lm_pass {
     int32_t *shadow;       /* the host's copy of the row table, tokens and targets, laid out as in `input` */
     uint64_t shadow_bytes;
     lm_view rows, tokens, targets;
+    lm_view scans;         /* the tables of lm_pass_scan_rows, where the state can be rolled back */
     lm_view last;          /* the last row of each piece, where those are gathered */
     lm_view x;             /* bare block: input (rows, d_model) */
     lm_buffer *small_output; /* where the result is small, else NULL */
@@ -84,8 +85,8 @@ void lm_pass_limits(const lm_model *model, lm_output kind, bool fresh, uint32_t 
     const uint64_t padding = ARRAYS * (uint64_t)(info->binding_alignment + 64);
     room = room > padding ? room - padding : 1;
     if (fresh) { /* the scratch state may take as much again */
-        most = least(most, lm_state_max_slots(model));
-        most = least(most, room / lm_state_model_bytes(model));
+        most = least(most, lm_state_bank_slots(model, 0));
+        most = least(most, room / lm_state_model_bytes(model, 0));
     }
     if (a_piece > 0) most = least(most, least(room / 2, info->max_binding_bytes) / a_piece);
     if (most == 0) most = 1;
@@ -146,6 +147,8 @@ static lm_status create_input(lm_model *model, lm_pass *pass)
     const bool language = model->config.layers > 0;
     uint64_t offset = 0;
     pass->rows = lm_arena_take(model, NULL, &offset, (uint64_t)key->pieces * (LM_ROW_HEADS + model->rings) * word);
+    const uint64_t scan_table = lm_pass_scan_rows(model, key, (lm_view){0}, 1).offset; /* with what aligns the next one */
+    pass->scans = lm_arena_take(model, NULL, &offset, lm_pass_scan_count(key) * scan_table);
     pass->tokens = lm_arena_take(model, NULL, &offset, language ? rows * word : 0);
     pass->targets = lm_arena_take(model, NULL, &offset, language && key->kind == LM_OUTPUT_LOSS ? rows * word : 0);
     pass->last = lm_arena_take(model, NULL, &offset, gathers(key) ? key->pieces * word : 0);
@@ -157,7 +160,7 @@ static lm_status create_input(lm_model *model, lm_pass *pass)
     if (pass->shadow == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "recording a pass: out of memory");
     lm_status status = lm_buffer_create(
         model->device, &(lm_buffer_params){.size = offset, .host_visible = offset <= 2 * SMALL_BYTES}, &pass->input);
-    lm_view *views[] = {&pass->rows, &pass->tokens, &pass->targets, &pass->last, &pass->x};
+    lm_view *views[] = {&pass->rows, &pass->scans, &pass->tokens, &pass->targets, &pass->last, &pass->x};
     for (size_t i = 0; i < sizeof views / sizeof *views; i++)
         if (views[i]->size > 0) views[i]->buffer = pass->input;
     return status;
@@ -181,7 +184,7 @@ static lm_status record_bare_block(lm_model *model, lm_pass *pass, const pass_la
     pass->row_elements = model->config.d_model;
     lm_status status = place_output(model, pass, layout->y.size, layout->y);
     if (status != LM_OK) return status;
-    return lm_block_record(model, 0, pass->list, &layout->block, key, pass->rows, pass->x, (lm_view){0}, pass->output);
+    return lm_block_record(model, 0, pass->list, &layout->block, key, pass->rows, pass->scans, pass->x, (lm_view){0}, pass->output);
 }
 
 /* Final norm, head, and what the caller wants of the logits. */
@@ -254,8 +257,8 @@ static lm_status record_language_model(lm_model *model, lm_pass *pass, const pas
         const lm_rmsnorm_params norm = {.rows = rows, .cols = dm, .epsilon = (float)config->norm_epsilon};
         status = lm_launch_rmsnorm(pass->list, &norm, layout->hidden, model->blocks[i].norm, layout->normed);
         if (status == LM_OK)
-            status = lm_block_record(model, i, pass->list, &layout->block, key, pass->rows, layout->normed, layout->hidden,
-                                     layout->hidden);
+            status = lm_block_record(model, i, pass->list, &layout->block, key, pass->rows, pass->scans, layout->normed,
+                                     layout->hidden, layout->hidden);
     }
     return status == LM_OK ? record_head(model, pass, layout) : status;
 }
@@ -297,7 +300,7 @@ static lm_status create_pass(lm_model *model, const lm_pass_key *key, lm_pass **
 
 static bool same_key(const lm_pass_key *a, const lm_pass_key *b)
 {
-    return a->state == b->state && a->pieces == b->pieces && a->rows == b->rows && a->longest == b->longest && a->kind == b->kind;
+    return a->state == b->state && a->bank == b->bank && a->pieces == b->pieces && a->rows == b->rows && a->longest == b->longest && a->kind == b->kind;
 }
 
 lm_status lm_pass_get(lm_model *model, const lm_pass_key *key, lm_pass **out)
@@ -337,6 +340,29 @@ static int32_t *shadow_at(const lm_pass *pass, const lm_view *view) { return pas
 /* What a count of tokens is to the kernels: those that no ring reaches back to make no difference. */
 static int32_t seen(uint64_t position) { return position < INT32_MAX ? (int32_t)position : INT32_MAX; }
 
+/* The tables of a pass over a state that can be rolled back: of piece i, whose first token is row `start`. */
+static void write_scans(const lm_model *model, lm_pass *pass, const lm_piece *piece, uint32_t i, uint32_t start)
+{
+    const lm_pass_key *key = &pass->key;
+    const lm_state *state = key->state;
+    const uint32_t entries = state->rollback + 1, count = lm_pass_scan_count(key), heads = key->longest > state->rollback ? 1 : 0;
+    const uint32_t ones = piece->length < state->rollback ? piece->length : state->rollback; /* each in a scan of its own */
+    const uint32_t slot = piece->slot % state->bank_slots * entries;
+    uint64_t position = state->positions[piece->slot];
+    for (uint32_t s = 0; s < count; s++) {
+        const lm_view table = lm_pass_scan_rows(model, key, pass->scans, s);
+        int32_t *row = shadow_at(pass, &table) + (size_t)i * LM_SCAN_ROW;
+        const uint32_t length = s < heads ? piece->length - ones : s - heads < ones ? 1 : 0;
+        row[LM_ROW_FROM] = (int32_t)(slot + position % entries);
+        row[LM_ROW_START] = (int32_t)start;
+        row[LM_ROW_LENGTH] = (int32_t)length;
+        row[LM_ROW_SEEN] = seen(position);
+        start += length;
+        position += length;
+        row[LM_ROW_SLOT] = (int32_t)(slot + position % entries);
+    }
+}
+
 static void write_input(const lm_model *model, lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
 {
     const lm_pass_key *key = &pass->key;
@@ -345,11 +371,12 @@ static void write_input(const lm_model *model, lm_pass *pass, const lm_piece *pi
         const lm_piece *piece = &pieces[i];
         int32_t *row = shadow_at(pass, &pass->rows) + (size_t)i * (LM_ROW_HEADS + model->rings);
         const uint64_t position = key->state->positions[piece->slot];
-        row[LM_ROW_SLOT] = (int32_t)piece->slot;
+        row[LM_ROW_SLOT] = (int32_t)(piece->slot % key->state->bank_slots);
         row[LM_ROW_START] = (int32_t)start;
         row[LM_ROW_LENGTH] = (int32_t)piece->length;
         row[LM_ROW_SEEN] = seen(position);
-        for (uint32_t r = 0; r < model->rings; r++) row[LM_ROW_HEADS + r] = (int32_t)(position % model->ring_length[r]);
+        for (uint32_t r = 0; r < model->rings; r++) row[LM_ROW_HEADS + r] = (int32_t)(position % key->state->ring_length[r]);
+        if (pass->scans.size > 0) write_scans(model, pass, piece, i, start);
         const size_t bytes = piece->length * sizeof(int32_t);
         if (pass->tokens.size > 0) memcpy(shadow_at(pass, &pass->tokens) + start, io->tokens + piece->row, bytes);
         if (pass->targets.size > 0) memcpy(shadow_at(pass, &pass->targets) + start, io->targets + piece->row, bytes);
@@ -424,7 +451,7 @@ lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, co
     *started = true;
     status = lm_list_run(pass->list);
     if (status != LM_OK) return status;
-    for (uint32_t i = 0; i < key->pieces; i++) key->state->positions[pieces[i].slot] += pieces[i].length;
+    for (uint32_t i = 0; i < key->pieces; i++) lm_state_advance(key->state, pieces[i].slot, pieces[i].length);
     model->device_seconds += 1e-9 * lm_list_time_ns(pass->list);
     if (!language) return download_rows(pass, pieces, (unsigned char *)io->y);
     if (key->kind == LM_OUTPUT_NONE) return LM_OK;

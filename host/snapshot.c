@@ -105,11 +105,11 @@ static lm_status gather_block(const lm_state *state, uint32_t slot, uint32_t blo
         conv_name(model, block, k, name);
         float *out = status == LM_OK ? add_tensor(set, name, channels, branch_inputs(config, k)) : NULL;
         if (status == LM_OK && out == NULL) status = out_of_memory(path);
-        if (status == LM_OK) unroll(model, raw, model->ring_length[ring], position, branch_inputs(config, k), out);
+        if (status == LM_OK) unroll(model, raw, state->ring_length[ring], position, branch_inputs(config, k), out);
     }
     free(raw);
     raw = NULL;
-    if (status == LM_OK) status = download(path, lm_state_scan(state, block, slot), &raw);
+    if (status == LM_OK) status = download(path, lm_state_scan(state, block, slot, position), &raw);
     scan_name(model, block, name);
     float *out = status == LM_OK ? add_tensor(set, name, channels, states) : NULL;
     if (status == LM_OK && out == NULL) status = out_of_memory(path);
@@ -231,14 +231,13 @@ static lm_status read_metadata(const lm_model *model, const lm_safetensors *file
     return LM_OK;
 }
 
-/* Rings are stored from head 0 on, so the slot's position has to be a multiple of every ring's length, as far as heads go: each ring
- * is turned until it fits the position that the file has. */
-static void turn(float *ring, float *scratch, size_t length, size_t channels, uint64_t position)
+/* Puts the last `kept` inputs, oldest first, where a ring of `length` entries has them after `position` tokens. */
+static void turn(float *ring, size_t length, const float *inputs, size_t kept, size_t channels, uint64_t position)
 {
-    const size_t head = (size_t)(position % length);
-    memcpy(scratch, ring, length * channels * sizeof *ring);
-    for (size_t i = 0; i < length; i++)
-        memcpy(ring + (head + i) % length * channels, scratch + i * channels, channels * sizeof *ring);
+    const size_t first = (size_t)(position % length) + length - kept;
+    memset(ring, 0, length * channels * sizeof *ring);
+    for (size_t i = 0; i < kept; i++)
+        memcpy(ring + (first + i) % length * channels, inputs + i * channels, channels * sizeof *ring);
 }
 
 lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path)
@@ -257,7 +256,7 @@ lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path)
         status = lm_fail(NULL, LM_ERROR_FORMAT, "%s: has %zu tensors where a state of this model has %zu", path,
                          lm_safetensors_count(file), tensors);
     uint32_t longest = 0;
-    for (uint32_t r = 0; r < model->rings; r++) longest = model->ring_length[r] > longest ? model->ring_length[r] : longest;
+    for (uint32_t r = 0; r < model->rings; r++) longest = state->ring_length[r] > longest ? state->ring_length[r] : longest;
     block_past *pasts = calloc(model->block_count, sizeof *pasts);
     float *scratch = malloc(longest * channels * sizeof *scratch);
     if (status == LM_OK && (pasts == NULL || scratch == NULL)) status = out_of_memory(path);
@@ -265,12 +264,12 @@ lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path)
     /* All of the file was good: from here on only the device can fail. */
     for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) {
         for (uint32_t r = 0; r < model->rings && status == LM_OK; r++) {
-            turn(pasts[i].rings[r], scratch, model->ring_length[r], channels, position);
-            status = upload(lm_state_history(state, i, r, slot), pasts[i].rings[r]);
+            turn(scratch, state->ring_length[r], pasts[i].rings[r], model->ring_length[r], channels, position);
+            status = upload(lm_state_history(state, i, r, slot), scratch);
         }
-        if (status == LM_OK) status = upload(lm_state_scan(state, i, slot), pasts[i].scan);
+        if (status == LM_OK) status = upload(lm_state_scan(state, i, slot, position), pasts[i].scan);
     }
-    if (status == LM_OK) state->positions[slot] = position;
+    if (status == LM_OK) lm_state_place(state, slot, position, 0);
     for (uint32_t i = 0; i < model->block_count && pasts != NULL; i++) {
         for (uint32_t r = 0; r < model->rings; r++) free(pasts[i].rings[r]);
         free(pasts[i].scan);

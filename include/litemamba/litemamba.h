@@ -110,13 +110,28 @@ LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
  * however long it gets. */
 typedef struct lm_state lm_state;
 
-/* All slots start empty. The state must be destroyed before its model. Slots cost their bytes on the device and nothing else.
- * LM_ERROR_OUT_OF_DEVICE_MEMORY says how many the device's limits allow a state; several states may be used in turn. */
+enum { LM_MAX_ROLLBACK = 256 };
+
+typedef struct lm_state_params {
+    uint32_t slots;    /* at least 1 */
+    uint32_t rollback; /* tokens that lm_state_rollback can take back: 0 … 256 [0]. Each costs a slot one more scan state and input a
+                        * block (lm_state_slot_bytes), and each of the last ones of a call a scan of its own */
+} lm_state_params;
+
+/* All slots start empty. The state must be destroyed before its model. Slots cost their bytes on the device and nothing else,
+ * however many there are: those over a device's limit on bindings are run in passes of their own.
+ * LM_ERROR_OUT_OF_DEVICE_MEMORY says how many the device's memory holds. */
 LM_API lm_status lm_state_create(lm_model *model, uint32_t slots, lm_state **state);
+LM_API lm_status lm_state_create_with(lm_model *model, const lm_state_params *params, lm_state **state);
 LM_API void lm_state_destroy(lm_state **state);
 /* Forgets every slot's past, or one slot's. Nothing is done on the device. */
 LM_API lm_status lm_state_reset(lm_state *state);
 LM_API lm_status lm_state_reset_slot(lm_state *state, uint32_t slot);
+/* Makes the slot what it was `tokens` tokens ago, bit for bit, as for speculative decoding: nothing is done on the device. A slot can
+ * go back by as many tokens as it has run since it was empty, loaded, or last rolled back and then before, up to `rollback`; a fork
+ * by as many as both can. More is refused and changes nothing. Inside a call that ran several tokens the slot becomes what a call
+ * that ends there leaves: to the bit in a deterministic model, else but for rounding. */
+LM_API lm_status lm_state_rollback(lm_state *state, uint32_t slot, uint32_t tokens);
 /* Makes slot `to` continue as slot `from` would, of the same or another state of the same model: a copy on the device. */
 LM_API lm_status lm_state_copy(lm_state *to_state, uint32_t to, const lm_state *from_state, uint32_t from);
 /* For pools: takes a slot that is not taken, empty; gives it back. LM_ERROR_OUT_OF_DEVICE_MEMORY when all are taken. Slots may

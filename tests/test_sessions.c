@@ -1,0 +1,139 @@
+/* tests/test_sessions.c: states of many slots: more than one binding can hold, and what they cost. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/model.h"
+#include "tests/support/models.h"
+#include "tests/support/support.h"
+
+TestSuite(sessions, .timeout = 600);
+
+enum { WIDTH = 20, VOCAB = 40 };
+
+static const lm_config block = {.variant = LM_VARIANT_STCN, .d_model = WIDTH, .d_conv = 3, .branches = 2, .dilations = {4, 1}};
+static const lm_config language = {.variant = LM_VARIANT_PTCN, .d_model = WIDTH, .branches = 2, .dilations = {1, 3}, .layers = 2,
+                                   .vocab_size = VOCAB};
+
+/* ---- banks ---------------------------------------------------------------------------------------------------------------- */
+
+enum { SLOTS = 11, COUNT = 7, ROWS = 40 };
+
+/* A state whose slots lie in four banks, as if a binding held no more than three. */
+static lm_state *create_banks(lm_model *model, uint32_t rollback)
+{
+    lm_device_info *info = &model->device->info;
+    const lm_device_info whole = *info;
+    const uint64_t scan = (uint64_t)model->config.d_state * model->d_inner * sizeof(float) * (rollback + 1);
+    lm_state *state = NULL;
+    info->max_binding_bytes = 3 * scan + scan / 2;
+    cr_assert_eq(lm_state_create_with(model, &(lm_state_params){SLOTS, rollback}, &state), LM_OK, "%s", lm_last_error());
+    *info = whole;
+    cr_expect_eq(state->bank_count, 4);
+    cr_expect_eq(state->bank_slots, 3);
+    return state;
+}
+
+/* Packed calls over slots of all banks, in an order that has nothing to do with theirs, forks and rollbacks from bank to bank: all as
+ * in a state of one bank, bit for bit in deterministic mode. */
+static void check_banks(lm_device *device, bool deterministic, uint64_t workspace)
+{
+    static const uint32_t slots[COUNT] = {10, 0, 4, 3, 9, 5, 8}, lengths[COUNT] = {5, 3, 0, 12, 1, 9, 2};
+    const double tolerance = deterministic ? 0.0 : 1e-6;
+    lm_model *model = lm_test_create_model(device, &block, 3, &(lm_model_params){.deterministic = deterministic, .workspace_bytes = workspace});
+    lm_state *banks = create_banks(model, 2), *one = NULL;
+    cr_assert_eq(lm_state_create_with(model, &(lm_state_params){SLOTS, 2}, &one), LM_OK, "%s", lm_last_error());
+    cr_expect_eq(one->bank_count, 1);
+    cr_expect_eq(lm_state_slot_bytes(banks), lm_state_slot_bytes(one));
+    float x[ROWS * WIDTH], y[ROWS * WIDTH], expected[ROWS * WIDTH];
+    lm_test_random random = {lm_test_seed()};
+    for (int round = 0; round < 6; round++) {
+        uint32_t offsets[COUNT + 1] = {0}, used[COUNT];
+        for (uint32_t i = 0; i < COUNT; i++) {
+            offsets[i + 1] = offsets[i] + (round == 2 ? 1 : lengths[(i + (uint32_t)round) % COUNT]);
+            used[i] = slots[(i * 3 + (uint32_t)round) % COUNT];
+        }
+        const lm_sequences sequences = {COUNT, offsets, used};
+        const size_t values = offsets[COUNT] * WIDTH;
+        lm_test_fill(&random, x, values, -1.5, 1.5);
+        cr_assert_eq(lm_block_forward_packed(model, banks, &sequences, x, y), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_block_forward_packed(model, one, &sequences, x, expected), LM_OK, "%s", lm_last_error());
+        const double error = lm_test_error_f32(y, expected, values);
+        cr_expect(!!(error <= tolerance), "round %d: %.3g of max|y|", round, error);
+        lm_state *const both[] = {banks, one};
+        for (size_t i = 0; i < 2; i++) {
+            cr_assert_eq(lm_state_copy(both[i], slots[round], both[i], slots[round + 1]), LM_OK, "%s", lm_last_error());
+            cr_assert_eq(lm_state_copy(both[i], 7, banks, 10), LM_OK, "%s", lm_last_error());
+            if (round == 2) cr_assert_eq(lm_state_rollback(both[i], 9, 1), LM_OK, "%s", lm_last_error());
+        }
+        for (uint32_t s = 0; s < SLOTS; s++) cr_expect_eq(lm_state_position(banks, s), lm_state_position(one, s), "slot %u", s);
+    }
+    /* a batch of all slots */
+    lm_test_fill(&random, x, SLOTS * 3 * WIDTH, -1.5, 1.5);
+    cr_assert_eq(lm_block_forward(model, banks, SLOTS, 3, x, y), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_block_forward(model, one, SLOTS, 3, x, expected), LM_OK, "%s", lm_last_error());
+    const double error = lm_test_error_f32(y, expected, SLOTS * 3 * WIDTH);
+    cr_expect(!!(error <= tolerance), "all slots: %.3g of max|y|", error);
+    lm_state_destroy(&banks);
+    lm_state_destroy(&one);
+    lm_model_destroy(&model);
+}
+
+ParameterizedTestParameters(sessions, banks) { return lm_test_targets(); }
+
+ParameterizedTest(lm_test_target *target, sessions, banks)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    check_banks(device, false, 0);
+    check_banks(device, true, 0);
+    check_banks(device, true, 40000); /* in passes of few rows */
+    lm_test_close(&device);
+}
+
+ParameterizedTestParameters(sessions, banks_of_tokens) { return lm_test_targets(); }
+
+/* What sequences have one of goes to the right one of them, whatever the bank; snapshots go from bank to bank. */
+ParameterizedTest(lm_test_target *target, sessions, banks_of_tokens)
+{
+    static const uint32_t slots[COUNT] = {10, 0, 4, 3, 9, 5, 8}, offsets[COUNT + 1] = {0, 2, 5, 6, 16, 17, 30, 35};
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    char *folder = lm_test_folder_create(), *path = lm_test_join(folder, "state.safetensors");
+    lm_model *model = lm_test_create_model(device, &language, 3, &(lm_model_params){.deterministic = true});
+    lm_state *banks = create_banks(model, 0), *one = NULL;
+    cr_assert_eq(lm_state_create(model, SLOTS, &one), LM_OK, "%s", lm_last_error());
+    int32_t tokens[ROWS], likeliest[COUNT], expected_likeliest[COUNT];
+    lm_test_random random = {lm_test_seed()};
+    for (size_t i = 0; i < ROWS; i++) tokens[i] = (int32_t)(lm_test_next(&random) % VOCAB);
+    float y[ROWS * VOCAB], expected[ROWS * VOCAB];
+    const lm_sequences sequences = {COUNT, offsets, slots};
+    static const lm_output kinds[] = {LM_OUTPUT_ALL, LM_OUTPUT_LAST, LM_OUTPUT_LOSS, LM_OUTPUT_ARGMAX};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        const bool argmax = kinds[k] == LM_OUTPUT_ARGMAX;
+        const size_t values = kinds[k] == LM_OUTPUT_ALL ? 35 * VOCAB : kinds[k] == LM_OUTPUT_LAST ? COUNT * VOCAB : 35;
+        lm_run_params run = {.sequences = &sequences, .tokens = tokens, .targets = tokens + 1, .kind = kinds[k],
+                             .output = argmax ? (void *)likeliest : (void *)y};
+        cr_assert_eq(lm_model_run(model, banks, &run), LM_OK, "%s", lm_last_error());
+        run.output = argmax ? (void *)expected_likeliest : (void *)expected;
+        cr_assert_eq(lm_model_run(model, one, &run), LM_OK, "%s", lm_last_error());
+        if (argmax)
+            cr_expect_arr_eq(likeliest, expected_likeliest, sizeof likeliest);
+        else
+            cr_expect_arr_eq(y, expected, values * sizeof *y, "kind %d differs", (int)kinds[k]);
+    }
+    cr_assert_eq(lm_state_save(banks, 9, path), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_state_load(banks, 1, path), LM_OK, "%s", lm_last_error());
+    const uint32_t two[] = {1, 9}, ends[] = {0, 5, 10};
+    const lm_sequences same = {2, ends, two};
+    memcpy(tokens + 5, tokens, 5 * sizeof *tokens);
+    const lm_run_params run = {.sequences = &same, .tokens = tokens, .kind = LM_OUTPUT_LAST, .output = y};
+    cr_assert_eq(lm_model_run(model, banks, &run), LM_OK, "%s", lm_last_error());
+    cr_expect_arr_eq(y, y + VOCAB, VOCAB * sizeof *y, "a slot loaded into another bank goes on otherwise");
+    lm_state_destroy(&banks);
+    lm_state_destroy(&one);
+    lm_model_destroy(&model);
+    free(path);
+    lm_test_folder_remove(folder);
+    lm_test_close(&device);
+}
