@@ -2,6 +2,7 @@
  *
  * measure.c  clocks, warming, quartiles     report.c  text and JSON         kernels.c  single kernels
  * blocks.c   forwards and steps of blocks   models.c  language models       work.c     bytes and operations of a case
+ * limits.c   what a device can do at most   probes.c  kernels that find it out
  */
 #ifndef LM_BENCH_H
 #define LM_BENCH_H
@@ -30,10 +31,21 @@ typedef struct bench_times {
     size_t runs;
 } bench_times;
 
+/* What a device can do at most, measured; 0: not known. */
+typedef struct bench_limits {
+    double copy;                 /* bytes a second, read and written ones both counted */
+    double fma;                  /* multiplies and adds a second */
+    double exp2;                 /* exponentials a second by the device's own instruction */
+    double dispatch;             /* seconds: an empty dispatch among independent ones; … */
+    double gap;                  /* … one that waits for the one before */
+    double submit;               /* … from submitting a list of one until the host knows that it is done */
+} bench_limits;
+
 typedef struct bench_session {
     const bench_options *options;
     lm_context *context;
     lm_device *device;
+    bench_limits limits;
     json_t *rows;                /* of this device */
     bool failed;                 /* something did not pass or could not run */
 } bench_session;
@@ -45,6 +57,8 @@ typedef struct bench_row {
     double rate;
     const char *unit;            /* of the rate */
     double bytes, flops;         /* of one run, counted from the shape */
+    double share;                /* of what the lowest of the device's limits would allow */
+    const char *limit;           /* which one that is */
     const char *check;           /* how it was checked, or what was wrong */
     bool passed;
 } bench_row;
@@ -63,6 +77,7 @@ lm_status bench_measure(const bench_session *session, bench_call call, void *use
 /* ---- report.c --------------------------------------------------------------------------------------------------- */
 
 void bench_report(bench_session *session, const bench_row *row);
+void bench_report_limits(bench_session *session);
 /* Says that a row could not be run, from lm_last_error(). `skip`: that is no failure. */
 void bench_report_error(bench_session *session, const char *part, const char *name, const char *shape, lm_status status);
 
@@ -82,5 +97,12 @@ typedef struct bench_work {
     const char *unit;
 } bench_work;
 bench_work bench_work_of(const lm_case *c);
+
+/* ---- limits.c --------------------------------------------------------------------------------------------------- */
+
+/* Fills session->limits. */
+void bench_limits_measure(bench_session *session);
+/* The least time that the limits leave for this work, and the name of the limit; 0 and NULL where none is known. */
+double bench_limits_time(const bench_limits *limits, const bench_work *work, const char **name);
 
 #endif

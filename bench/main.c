@@ -1,6 +1,6 @@
 /* bench/main.c: litemamba_bench: its options, and a report for every device.
  *
- *     litemamba_bench [kernels|blocks|models]... [OPTION]...
+ *     litemamba_bench [limits|kernels|blocks|models]... [OPTION]...
  *
  * Without a part, all of them. The exit status is 1 when a check failed or a row could not run, 2 for wrong options; what a
  * device cannot do is skipped. */
@@ -13,7 +13,8 @@
 
 static const char usage[] =
     "usage: litemamba_bench [PART]... [OPTION]...\n\n"
-    "Times kernels, blocks and models, each checked before. PART: kernels, blocks, models; without any, all.\n\n"
+    "Times kernels, blocks and models, each checked before, and finds a device's limits.\n"
+    "PART: limits, kernels, blocks, models; without any, all.\n\n"
     "  --device NAME       as `litemamba devices` lists them; without it every device but `cpu`\n"
     "  --set NAME          rows: targets (a large GPU), quick (two processor cores), large (the tests' own) [quick]\n"
     "  --kernel NAME       only this kernel; product: gemm or gemv, as the library chooses\n"
@@ -27,12 +28,12 @@ static const char usage[] =
     "  --no-check          do not check before timing\n"
     "  --json              JSON instead of text\n";
 
-enum { PART_KERNELS = 1, PART_BLOCKS = 2, PART_MODELS = 4, PART_ALL = 7 };
+enum { PART_KERNELS = 1, PART_BLOCKS = 2, PART_MODELS = 4, PART_LIMITS = 8, PART_ALL = 15 };
 
 static unsigned part_of(const char *name)
 {
     return strcmp(name, "kernels") == 0 ? PART_KERNELS : strcmp(name, "blocks") == 0 ? PART_BLOCKS
-         : strcmp(name, "models") == 0 ? PART_MODELS : 0;
+         : strcmp(name, "models") == 0 ? PART_MODELS : strcmp(name, "limits") == 0 ? PART_LIMITS : 0;
 }
 
 static bool set_variant(const char *name, lm_config *config)
@@ -105,11 +106,16 @@ static json_t *bench_device(lm_context *context, const char *name, const bench_o
     } else {
         const lm_device_info *info = &session.device->info;
         if (!o->json) printf("%s: %s, %s\n", info->id, info->name, info->driver);
+        if (parts & PART_LIMITS) bench_limits_measure(&session);
         if (parts & PART_KERNELS) bench_kernels(&session);
         if (parts & PART_BLOCKS) bench_blocks(&session);
         if (parts & PART_MODELS) bench_models(&session);
-        report = json_pack("{s:s,s:s,s:s,s:O}", "id", info->id, "name", info->name, "driver", info->driver, "rows",
-                           session.rows);
+        const bench_limits *l = &session.limits;
+        json_t *limits = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "copy_bytes_per_second", l->copy, "flops", l->fma,
+                                   "exp2_per_second", l->exp2, "empty_dispatch_seconds", l->dispatch,
+                                   "dependent_dispatch_seconds", l->gap, "submit_to_done_seconds", l->submit);
+        report = json_pack("{s:s,s:s,s:s,s:o,s:O}", "id", info->id, "name", info->name, "driver", info->driver, "limits",
+                           limits, "rows", session.rows);
     }
     *failed = *failed || session.failed;
     lm_device_destroy(&session.device);

@@ -19,6 +19,7 @@ static void print_row(const bench_session *session, const bench_row *row)
            has_device ? scaled(row->device.median, a, sizeof a) : "-", has_device ? scaled(row->device.low, b, sizeof b) : "",
            has_device ? scaled(row->device.high, c, sizeof c) : "", scaled(row->host.median, d, sizeof d));
     if (row->unit != NULL) printf("  %9.4g %s", row->rate, row->unit);
+    if (row->limit != NULL) printf("  %4.0f %% of %-4s", 100 * row->share, row->limit);
     if (row->check != NULL) printf("  %s%s", row->passed ? "" : "FAILED: ", row->check);
     printf("\n");
     fflush(stdout);
@@ -46,8 +47,23 @@ void bench_report(bench_session *session, const bench_row *row)
     }
     if (row->bytes > 0) json_object_set_new(j, "bytes", json_real(row->bytes));
     if (row->flops > 0) json_object_set_new(j, "flops", json_real(row->flops));
+    if (row->limit != NULL) {
+        json_object_set_new(j, "share", json_real(row->share));
+        json_object_set_new(j, "limit", json_string(row->limit));
+    }
     if (row->check != NULL) json_object_set_new(j, "check", json_string(row->check));
     json_array_append_new(session->rows, j);
+}
+
+void bench_report_limits(bench_session *session)
+{
+    const bench_limits *l = &session->limits;
+    if (session->options->json) return; /* a member of the device's report */
+    char a[32], b[32], c[32];
+    printf("%-9s limits: copy %.4g GB/s, fma %.4g TFLOP/s, exp2 %.4g G/s, empty dispatch %s, dependent dispatch %s, submit to "
+           "done %s\n", session->device->info.id, 1e-9 * l->copy, 1e-12 * l->fma, 1e-9 * l->exp2,
+           scaled(l->dispatch, a, sizeof a), scaled(l->gap, b, sizeof b), scaled(l->submit, c, sizeof c));
+    fflush(stdout);
 }
 
 void bench_report_error(bench_session *session, const char *part, const char *name, const char *shape, lm_status status)

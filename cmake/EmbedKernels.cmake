@@ -1,5 +1,5 @@
-# cmake -DOUTPUT=… -DROOT=… -DCL=a.cl;b.cl -DSPV=a.spv;b.spv -P EmbedKernels.cmake
-# Writes lm_embedded_kernels: per stem, the OpenCL source with its #include "…" lines (paths from ROOT) resolved, and SPIR-V.
+# cmake -DOUTPUT=… -DTABLE=… -DROOT=… -DCL=a.cl;b.cl -DSPV=a.spv;b.spv -P EmbedKernels.cmake
+# Writes the array TABLE: per stem, the OpenCL source with its #include "…" lines (paths from ROOT) resolved, and SPIR-V.
 
 function(to_bytes path out)
   file(READ ${path} hex HEX)
@@ -7,7 +7,7 @@ function(to_bytes path out)
   set(${out} "${bytes}" PARENT_SCOPE)
 endfunction()
 
-set(text "/* Generated from kernels/opencl and kernels/glsl. */\n#include \"kernels/embedded.h\"\n\n")
+set(text "/* Generated from *.cl and *.comp. */\n#include \"kernels/embedded.h\"\n\n")
 set(stems)
 foreach(path ${CL})
   get_filename_component(stem ${path} NAME_WE)
@@ -35,7 +35,7 @@ foreach(path ${SPV})
   string(APPEND text "static const uint32_t spirv_${stem}[] = {${words}};\n")
 endforeach()
 list(REMOVE_DUPLICATES stems)
-string(APPEND text "\nconst lm_embedded_kernel lm_embedded_kernels[] = {\n")
+string(APPEND text "\nextern const lm_embedded_kernel ${TABLE}[];\nconst lm_embedded_kernel ${TABLE}[] = {\n")
 foreach(stem ${stems})
   set(cl "NULL")
   set(spv "NULL, 0")

@@ -1,31 +1,34 @@
-# Embeds kernels/opencl/*.cl as text and kernels/glsl/*.comp as SPIR-V into one generated C file.
-# Sets LITEMAMBA_KERNELS_SOURCE.
+# Embeds kernels as text (OpenCL C) and SPIR-V into generated C files.
 
-file(GLOB LITEMAMBA_CL CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/opencl/*.cl)
-file(GLOB LITEMAMBA_CL_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/opencl/*.h)
-file(GLOB LITEMAMBA_COMP CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/glsl/*.comp)
-file(GLOB LITEMAMBA_GLSL_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/glsl/*.glsl)
-set(LITEMAMBA_PARAMS ${PROJECT_SOURCE_DIR}/kernels/params.h)
-
-set(LITEMAMBA_SPV)
-if(LITEMAMBA_VULKAN)
-  find_program(GLSLANG_VALIDATOR glslangValidator REQUIRED)
-  foreach(comp ${LITEMAMBA_COMP})
-    get_filename_component(stem ${comp} NAME_WE)
-    set(spv ${PROJECT_BINARY_DIR}/spirv/${stem}.spv)
-    add_custom_command(OUTPUT ${spv}
-      COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/spirv
-      COMMAND ${GLSLANG_VALIDATOR} --quiet -V --target-env vulkan1.1 -DLM_GLSL -I${PROJECT_SOURCE_DIR} ${comp} -o ${spv}
-      DEPENDS ${comp} ${LITEMAMBA_GLSL_HEADERS} ${LITEMAMBA_PARAMS}
-      COMMENT "glslang ${stem}.comp" VERBATIM)
-    list(APPEND LITEMAMBA_SPV ${spv})
-  endforeach()
-endif()
+# Writes ${output}, a C file with an array ${table} of lm_embedded_kernel (kernels/embedded.h): of each *.cl and *.comp in
+# `cl_folder` and `glsl_folder`. What their headers are is in those folders and in kernels/.
+function(litemamba_embed_kernels output table cl_folder glsl_folder)
+  file(GLOB cl CONFIGURE_DEPENDS ${cl_folder}/*.cl)
+  file(GLOB comps CONFIGURE_DEPENDS ${glsl_folder}/*.comp)
+  file(GLOB cl_headers CONFIGURE_DEPENDS ${cl_folder}/*.h ${PROJECT_SOURCE_DIR}/kernels/opencl/*.h)
+  file(GLOB glsl_headers CONFIGURE_DEPENDS ${glsl_folder}/*.h ${glsl_folder}/*.glsl ${PROJECT_SOURCE_DIR}/kernels/glsl/*.glsl)
+  set(params ${PROJECT_SOURCE_DIR}/kernels/params.h)
+  set(spvs)
+  if(LITEMAMBA_VULKAN)
+    find_program(GLSLANG_VALIDATOR glslangValidator REQUIRED)
+    foreach(comp ${comps})
+      get_filename_component(stem ${comp} NAME_WE)
+      set(spv ${PROJECT_BINARY_DIR}/spirv/${stem}.spv)
+      add_custom_command(OUTPUT ${spv}
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/spirv
+        COMMAND ${GLSLANG_VALIDATOR} --quiet -V --target-env vulkan1.1 -DLM_GLSL -I${PROJECT_SOURCE_DIR} ${comp} -o ${spv}
+        DEPENDS ${comp} ${glsl_headers} ${params}
+        COMMENT "glslang ${stem}.comp" VERBATIM)
+      list(APPEND spvs ${spv})
+    endforeach()
+  endif()
+  add_custom_command(OUTPUT ${output}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DTABLE=${table} -DROOT=${PROJECT_SOURCE_DIR}
+      "-DCL=${cl}" "-DSPV=${spvs}" -P ${PROJECT_SOURCE_DIR}/cmake/EmbedKernels.cmake
+    DEPENDS ${cl} ${cl_headers} ${params} ${spvs} ${PROJECT_SOURCE_DIR}/cmake/EmbedKernels.cmake
+    COMMENT "Embedding ${table}" VERBATIM)
+endfunction()
 
 set(LITEMAMBA_KERNELS_SOURCE ${PROJECT_BINARY_DIR}/embedded_kernels.c)
-add_custom_command(OUTPUT ${LITEMAMBA_KERNELS_SOURCE}
-  COMMAND ${CMAKE_COMMAND} -DOUTPUT=${LITEMAMBA_KERNELS_SOURCE} -DROOT=${PROJECT_SOURCE_DIR}
-    "-DCL=${LITEMAMBA_CL}" "-DSPV=${LITEMAMBA_SPV}" -P ${PROJECT_SOURCE_DIR}/cmake/EmbedKernels.cmake
-  DEPENDS ${LITEMAMBA_CL} ${LITEMAMBA_CL_HEADERS} ${LITEMAMBA_PARAMS} ${LITEMAMBA_SPV}
-    ${PROJECT_SOURCE_DIR}/cmake/EmbedKernels.cmake
-  COMMENT "Embedding kernels" VERBATIM)
+litemamba_embed_kernels(${LITEMAMBA_KERNELS_SOURCE} lm_embedded_kernels ${PROJECT_SOURCE_DIR}/kernels/opencl
+  ${PROJECT_SOURCE_DIR}/kernels/glsl)

@@ -108,6 +108,51 @@ void lm_case_destroy(lm_case **c)
     *c = NULL;
 }
 
+/* ---- parts ------------------------------------------------------------------------------------------------------ */
+
+void lm_case_gather(const lm_case_cut *cut, const uint32_t *from, uint32_t *to)
+{
+    for (size_t i = 0; i < cut->pieces; i++)
+        memcpy(to + i * cut->piece, from + cut->first + i * cut->step, cut->piece * sizeof *to);
+}
+
+lm_status lm_case_part(const lm_case *c, unsigned index, lm_case **out, lm_case_cut cuts[LM_CASE_MAX_BUFFERS])
+{
+    *out = NULL;
+    if (!c->cut)
+        return lm_fail(NULL, LM_ERROR_UNSUPPORTED, "%s: has no parts", c->name);
+    lm_case *part = malloc(sizeof *part);
+    if (!part)
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    *part = *c;
+    for (size_t i = 0; i < part->buffer_count; i++) {
+        part->buffers[i].words = NULL;
+        cuts[i] = (lm_case_cut){0, 0, 1, c->buffers[i].count};
+    }
+    c->cut(c, index, part, cuts);
+    for (size_t i = 0; i < part->buffer_count && !part->failed; i++) {
+        lm_case_buffer *buffer = &part->buffers[i];
+        buffer->count = c->buffers[i].words ? cuts[i].pieces * cuts[i].piece : 0;
+        if (buffer->count == 0)
+            continue;
+        buffer->words = malloc(buffer->count * sizeof *buffer->words);
+        part->failed = !buffer->words;
+        if (buffer->words)
+            lm_case_gather(&cuts[i], c->buffers[i].words, buffer->words);
+    }
+    if (part->failed) {
+        lm_case_destroy(&part);
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "kernel case: out of memory");
+    }
+    *out = part;
+    return LM_OK;
+}
+
+size_t lm_case_part_first(unsigned index, size_t count, size_t size)
+{
+    return count <= size ? 0 : (count - size) * index / (LM_CASE_PARTS - 1);
+}
+
 /* ---- random numbers --------------------------------------------------------------------------------------------- */
 
 /* splitmix64: the same on every machine. */

@@ -20,7 +20,7 @@ enum {
     LM_CASE_LARGE = 1 << 2, /* worth timing; above some ten million multiply-adds */
 };
 
-enum { LM_CASE_MAX_BUFFERS = 11 };
+enum { LM_CASE_MAX_BUFFERS = 11, LM_CASE_PARTS = 3 };
 
 /* Content of one view of the launch function, in host memory. */
 typedef struct lm_case_buffer {
@@ -35,6 +35,11 @@ typedef struct lm_case_buffer {
     double scale;       /* the size that results typically have: errors are relative to max(max|reference|, scale), so that
                          * a single result that cancels to nearly nothing is not held to digits that its terms do not have */
 } lm_case_buffer;
+
+/* Which elements of a buffer a part of its case has (lm_case_part): element i·piece + j is first + i·step + j of the whole. */
+typedef struct lm_case_cut {
+    size_t first, step, pieces, piece;
+} lm_case_cut;
 
 typedef struct lm_case lm_case;
 struct lm_case {
@@ -59,6 +64,9 @@ struct lm_case {
     lm_status (*record)(const lm_case *c, lm_list *list, const lm_view *views);
     /* `buffers` holds copies of the content, a dummy where absent. */
     void (*reference)(const lm_case *c, void *const *buffers);
+    /* Sets part's params and spec to those of part `index`, 0 … LM_CASE_PARTS-1, and `cuts` for every buffer that is there. NULL:
+     * this case has no parts. */
+    void (*cut)(const lm_case *c, unsigned index, lm_case *part, lm_case_cut *cuts);
 };
 
 /* How many rows a kernel has; what a row is for. */
@@ -73,6 +81,13 @@ void lm_case_destroy(lm_case **c);
  * and conv_state (m branches), "M=8192 N=8192 K=8192" for gemm and gemv (T=1: B stored (N, K); F: LM_GEMM_ flags), "R=64 C=50280"
  * for the others. What is not named has a usual value. LM_ERROR_INVALID_ARGUMENT tells the names that there are. */
 lm_status lm_case_create_shape(const lm_device *device, lm_kernel_id kernel, const char *shape, uint64_t seed, lm_case **c);
+
+/* A part of a case that is too large for the reference: a few channels or a few rows and columns, at its start, its end and between,
+ * with the whole depth and all tokens, as a case of its own. Its outputs are elements of the whole's, as `cuts` say; it is not to be
+ * recorded. LM_ERROR_UNSUPPORTED where a case has no parts. */
+lm_status lm_case_part(const lm_case *c, unsigned index, lm_case **part, lm_case_cut cuts[LM_CASE_MAX_BUFFERS]);
+/* to = the part's elements of `from`, which is as the buffer that was cut. */
+void lm_case_gather(const lm_case_cut *cut, const uint32_t *from, uint32_t *to);
 
 /* ---- for the families ------------------------------------------------------------------------------------------- */
 
@@ -105,6 +120,9 @@ lm_case_buffer *lm_case_input(lm_case *c, const char *name, size_t count);
 lm_case_buffer *lm_case_output(lm_case *c, const char *name, size_t count, double tolerance, double scale);
 void lm_case_absent(lm_case *c, const char *name);
 void lm_case_shared(lm_case *c, const char *name, int with);
+
+/* Where part `index` of `count` things starts, when it has `size` of them. */
+size_t lm_case_part_first(unsigned index, size_t count, size_t size);
 
 /* Fills `cols` columns from `offset` on of rows of `stride` elements with uniform numbers. */
 void lm_case_fill(lm_case_buffer *buffer, lm_case_random *random, size_t rows, size_t stride, size_t offset, size_t cols,

@@ -201,11 +201,30 @@ static void build_state(lm_case *c, const conv_row *row, lm_case_random *random)
         fill_history(history, random, p, lm_case_ints(&c->buffers[1]));
 }
 
+/* A few channels of every sequence. */
+static void cut(const lm_case *c, unsigned index, lm_case *part, lm_case_cut *cuts)
+{
+    enum { X, WEIGHT, BIASES, GATE, DILATIONS, HISTORY, ROWS, OUT, PART_CHANNELS = 8 };
+    const lm_conv_params *p = &c->params.conv;
+    lm_conv_params *q = &part->params.conv;
+    const size_t all = (size_t)p->channels, few = p->channels < PART_CHANNELS ? all : PART_CHANNELS;
+    const size_t first = lm_case_part_first(index, all, few);
+    const size_t rows = (c->buffers[X].count - (size_t)p->x_offset - all) / (size_t)p->x_stride + 1;
+    cuts[X] = (lm_case_cut){(size_t)p->x_offset + first, (size_t)p->x_stride, rows, few};
+    cuts[OUT] = (lm_case_cut){first, (size_t)p->out_stride, rows, few};
+    static const int dense[] = {WEIGHT, BIASES, HISTORY};
+    for (int i = 0; i < 3; i++)
+        cuts[dense[i]] = (lm_case_cut){first, all, c->buffers[dense[i]].count / all, few};
+    q->channels = q->x_stride = q->out_stride = (int)few;
+    q->x_offset = 0;
+}
+
 static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
 {
     const lm_conv_params *p = &c->params.conv;
     const size_t channels = (size_t)p->channels, taps = (size_t)p->taps, branches = (size_t)row->branches;
     c->record = record_conv;
+    c->cut = row->flags & CONCAT ? NULL : cut;
     c->work = (double)p->batch * p->length * p->channels * p->taps * p->branches;
 
     const size_t rows = add_rows(c, random, row);

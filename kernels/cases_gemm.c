@@ -105,6 +105,23 @@ static void fill_sweep(float *a, int rows)
         a[i] = i < specials ? special[i] : -120.0f + 240.0f * (float)(i - specials) / (float)(rows - specials);
 }
 
+/* A few rows by a few columns. */
+static void cut(const lm_case *c, unsigned index, lm_case *part, lm_case_cut *cuts)
+{
+    enum { PART_ROWS = 16, PART_COLS = 64 };
+    const lm_gemm_params *p = &c->params.gemm;
+    lm_gemm_params *q = &part->params.gemm;
+    const size_t rows = p->rows < PART_ROWS ? (size_t)p->rows : PART_ROWS, cols = p->cols < PART_COLS ? (size_t)p->cols : PART_COLS;
+    const size_t m = lm_case_part_first(index, (size_t)p->rows, rows), n = lm_case_part_first(index, (size_t)p->cols, cols);
+    const size_t depth = (size_t)p->depth, ldb = (size_t)p->ldb;
+    cuts[0] = (lm_case_cut){(size_t)p->a_offset + m * (size_t)p->lda, (size_t)p->lda, rows, depth};
+    cuts[1] = c->spec[3] ? (lm_case_cut){n * ldb, ldb, cols, depth} : (lm_case_cut){n, ldb, depth, cols};
+    cuts[2] = (lm_case_cut){(size_t)p->bias_offset + n, 0, 1, cols};
+    cuts[3] = cuts[4] = (lm_case_cut){(size_t)p->c_offset + m * (size_t)p->ldc + n, (size_t)p->ldc, rows, cols};
+    *q = (lm_gemm_params){.rows = (int)rows, .cols = (int)cols, .depth = p->depth, .lda = p->depth,
+                          .ldb = c->spec[3] ? p->depth : (int)cols, .ldc = (int)cols, .flags = p->flags};
+}
+
 static void build_row(lm_case *c, const gemm_row *row, lm_case_random *random)
 {
     lm_gemm_params *p = &c->params.gemm;
@@ -121,6 +138,7 @@ static void build_row(lm_case *c, const gemm_row *row, lm_case_random *random)
         .flags = row->flags,
     };
     c->record = record;
+    c->cut = cut;
     c->spec[3] = row->b_trans;
     c->work = (double)row->rows * row->cols * row->depth;
     snprintf(c->name, sizeof c->name, "%s rows=%d cols=%d depth=%d %s%s%s%s%s%s", lm_kernel_get(c->kernel)->stem, row->rows,

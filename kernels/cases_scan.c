@@ -206,6 +206,28 @@ static void set_sweep(lm_case *c, lm_case_buffer *u, lm_case_buffer *delta, lm_c
     (void)c;
 }
 
+/* A few channels of every sequence. */
+static void cut(const lm_case *c, unsigned index, lm_case *part, lm_case_cut *cuts)
+{
+    enum { U, DELTA, A, BC, D, Z, ROWS, STATE, Y, SUMMARY, TOTAL, PART_CHANNELS = 4 };
+    const lm_scan_params *p = &c->params.scan;
+    lm_scan_params *q = &part->params.scan;
+    const size_t all = (size_t)p->channels, few = p->channels < PART_CHANNELS ? all : PART_CHANNELS;
+    const size_t first = lm_case_part_first(index, all, few);
+    const size_t rows = (c->buffers[U].count - all) / (size_t)p->u_stride + 1;
+    cuts[U] = (lm_case_cut){first, (size_t)p->u_stride, rows, few};
+    cuts[DELTA] = (lm_case_cut){first, (size_t)p->delta_stride, rows, few};
+    cuts[Z] = (lm_case_cut){(size_t)p->z_offset + first, (size_t)p->z_stride, rows, few};
+    cuts[Y] = (lm_case_cut){first, (size_t)p->y_stride, rows, few};
+    cuts[A] = (lm_case_cut){first, all, (size_t)p->d_state, few};
+    cuts[D] = (lm_case_cut){first, 0, 1, few};
+    static const int dense[] = {STATE, SUMMARY, TOTAL};
+    for (int i = 0; i < 3; i++)
+        cuts[dense[i]] = (lm_case_cut){first, all, c->buffers[dense[i]].count / all, few};
+    q->channels = q->u_stride = q->delta_stride = q->z_stride = q->y_stride = (int)few;
+    q->z_offset = 0;
+}
+
 static void build_row(lm_case *c, const lm_device *device, const scan_row *row, lm_case_random *random)
 {
     lm_scan_params *p = &c->params.scan;
@@ -219,6 +241,7 @@ static void build_row(lm_case *c, const lm_device *device, const scan_row *row, 
              : row->input == INPUT_NOT_FINITE ? " not finite"
                                               : "");
     c->record = record;
+    c->cut = cut;
     c->reference = reference;
     c->work = (double)p->batch * p->length * p->channels * p->d_state * (p->chunks > 1 ? 3 : 2);
 

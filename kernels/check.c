@@ -231,3 +231,54 @@ lm_status lm_check_case(lm_device *device, const lm_case *c, lm_check_result *re
     }
     return status;
 }
+
+/* ---- parts ------------------------------------------------------------------------------------------------------ */
+
+/* One output, in all parts. */
+static lm_status compare_parts(size_t index, lm_case *const *parts, lm_case_cut cuts[][LM_CASE_MAX_BUFFERS],
+                               const lm_view *view, lm_check_result *result)
+{
+    uint32_t *whole = malloc((size_t)view->size);
+    lm_status status = whole ? lm_buffer_download(view->buffer, view->offset, whole, view->size) : no_memory();
+    for (size_t i = 0; i < LM_CASE_PARTS && status == LM_OK; i++) {
+        const lm_case_buffer *expected = &parts[i]->buffers[index];
+        uint32_t *got = malloc(expected->count * sizeof *got);
+        if (!got) {
+            status = no_memory();
+            break;
+        }
+        lm_case_gather(&cuts[i][index], whole, got);
+        lm_check_compare(expected, expected->words, got, result);
+        free(got);
+    }
+    free(whole);
+    return status;
+}
+
+lm_status lm_check_parts(lm_list *list, const lm_case *c, const lm_view *views, lm_check_result *result)
+{
+    lm_case *parts[LM_CASE_PARTS] = {NULL};
+    lm_case_cut cuts[LM_CASE_PARTS][LM_CASE_MAX_BUFFERS];
+    uint32_t dummy[64] = {0};
+    *result = (lm_check_result){.passed = true};
+    lm_status status = LM_OK;
+    for (unsigned i = 0; i < LM_CASE_PARTS && status == LM_OK; i++) {
+        status = lm_case_part(c, i, &parts[i], cuts[i]);
+        void *buffers[LM_CASE_MAX_BUFFERS];
+        for (size_t b = 0; status == LM_OK && b < LM_CASE_MAX_BUFFERS; b++) {
+            const size_t source = b < c->buffer_count && c->buffers[b].shared >= 0 ? (size_t)c->buffers[b].shared : b;
+            buffers[b] = source < c->buffer_count && parts[i]->buffers[source].words ? (void *)parts[i]->buffers[source].words
+                                                                                     : dummy;
+        }
+        if (status == LM_OK)
+            c->reference(parts[i], buffers);
+    }
+    if (status == LM_OK)
+        status = lm_list_run(list);
+    for (size_t b = 0; b < c->buffer_count && status == LM_OK; b++)
+        if (c->buffers[b].written)
+            status = compare_parts(b, parts, cuts, &views[b], result);
+    for (unsigned i = 0; i < LM_CASE_PARTS; i++)
+        lm_case_destroy(&parts[i]);
+    return status;
+}

@@ -19,7 +19,7 @@ static const lm_kernel kernels[LM_KERNEL_COUNT] = {
 #undef LM_KERNEL
 };
 
-const lm_kernel *lm_kernel_get(lm_kernel_id id) { return &kernels[id]; }
+const lm_kernel *lm_kernel_get(lm_kernel_id id) { return (unsigned)id < LM_KERNEL_COUNT ? &kernels[id] : NULL; }
 
 static const lm_embedded_kernel *find_embedded(lm_kernel_id id)
 {

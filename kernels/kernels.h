@@ -28,6 +28,7 @@ typedef struct lm_kernel {
     const char *spec;              /* names of the specialisation constants, with commas; the first two WG_X and WG_Y */
 } lm_kernel;
 
+/* NULL for what is no kernel. */
 const lm_kernel *lm_kernel_get(lm_kernel_id id);
 
 /* What the build embedded: OpenCL C with its includes resolved, zero-terminated, and SPIR-V with its size in bytes. NULL where a

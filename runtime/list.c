@@ -140,9 +140,9 @@ static lm_status get_pipeline(lm_device *device, const lm_kernel *kernel, const 
 lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, const void *params, size_t params_size,
                            const lm_view *views, size_t view_count, const uint32_t groups[3])
 {
-    LM_REQUIRE(NULL, list != NULL && (unsigned)id < LM_KERNEL_COUNT && spec != NULL && views != NULL && groups != NULL);
-    lm_device *device = list->device;
     const lm_kernel *kernel = lm_kernel_get(id);
+    LM_REQUIRE(NULL, list != NULL && kernel != NULL && spec != NULL && views != NULL && groups != NULL);
+    lm_device *device = list->device;
     LM_REQUIRE(device->context, params != NULL && params_size == kernel->params_size);
     LM_REQUIRE(device->context, view_count == kernel->binding_count && view_count <= LM_MAX_BINDINGS);
     lm_status status = check_recording(list, kernel->stem);

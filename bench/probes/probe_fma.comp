@@ -1,0 +1,23 @@
+/* bench/probes/probe_fma.comp: chains of multiply-adds that do not depend on each other. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "bench/probes/params.h"
+
+layout(local_size_x_id = 0, local_size_y_id = 1) in;
+layout(constant_id = 2) const int LANES = 1;
+const int WG_X = int(gl_WorkGroupSize.x);
+
+layout(push_constant) uniform Params { LM_PROBE_FIELDS } p;
+layout(set = 0, binding = 0, std430) writeonly buffer Out { float sums[]; };
+
+void main()
+{
+    const int lane = int(gl_GlobalInvocationID.x);
+    float x[LM_PROBE_CHAINS];
+    for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = float(lane + i);
+    for (int round = 0; round < p.rounds; round++)
+        for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = fma(x[i], p.m, p.n);
+    float sum = 0.0;
+    for (int i = 0; i < LM_PROBE_CHAINS; i++) sum += x[i];
+    sums[lane] = sum;
+}
