@@ -207,18 +207,14 @@ static lm_status check_sequences(const char *what, const lm_sequences *sequences
         if (slots != NULL) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slots without a state", what);
         return LM_OK;
     }
-    if (++state->mark == 0) { /* after 2^32 calls */
-        memset(state->marks, 0, state->slots * sizeof *state->marks);
-        state->mark = 1;
-    }
+    lm_state_mark(state);
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t slot = slots != NULL ? slots[i] : i;
         if (slot >= state->slots)
             return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u of sequence %u is outside a state of %u slots", what, slot, i,
                            state->slots);
-        if (state->marks[slot] == state->mark)
+        if (!lm_state_mark_slot(state, slot))
             return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u is used twice in one batch", what, slot);
-        state->marks[slot] = state->mark;
     }
     return LM_OK;
 }

@@ -155,6 +155,9 @@ uint64_t lm_state_model_bytes(const lm_model *model, uint32_t rollback);
 /* A slot has seen `position` tokens in all, of which `kept` can be rolled back; `tokens` more. */
 void lm_state_place(lm_state *state, uint32_t slot, uint64_t position, uint32_t kept);
 void lm_state_advance(lm_state *state, uint32_t slot, uint32_t tokens);
+/* Begins to mark the slots that a call names; marks one, false when it was already. */
+void lm_state_mark(lm_state *state);
+bool lm_state_mark_slot(lm_state *state, uint32_t slot);
 /* After a failure that left slots changed in part: the device is lost, as nobody may go on from them. */
 lm_status lm_state_spoilt(const lm_state *state, const char *what);
 

@@ -1,4 +1,4 @@
-/* host/snapshot.c: slots to and from safetensors, in lite-mamba's layout.
+/* host/snapshot.c: slots to and from safetensors, in lite-mamba's layout, any number of them as the sequences of one file.
  *
  * lite-mamba keeps, per branch k, the last S_k = (K−1)·δ_k + 1 inputs as (B, d_inner, S_k), oldest first and zeros where there was no
  * token yet, and the scan's state as (B, d_inner, d_state). Here rings and states are channel-last, and ptcn's, dpwc's and baseline's
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/checked.h"
 #include "host/model.h"
 #include "runtime/backend.h"
 
@@ -50,36 +51,44 @@ static void scan_name(const lm_model *model, uint32_t block, char name[NAME_SIZE
 
 static lm_status out_of_memory(const char *path) { return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", path); }
 
-/* A view's floats, malloc'd. */
-static lm_status download(const char *path, lm_view view, float **out)
+/* `count` floats a sequence, malloc'd; NULL when memory is short. */
+static float *allocate(uint64_t sequences, uint64_t count)
 {
-    *out = malloc((size_t)view.size);
-    if (*out == NULL) return out_of_memory(path);
-    return lm_buffer_download(view.buffer, view.offset, *out, view.size);
+    size_t bytes;
+    return lm_checked_multiply(count, sequences, &count) && lm_checked_bytes(count, sizeof(float), &bytes) ? malloc(bytes) : NULL;
+}
+
+static lm_status check_slots(const char *what, const lm_state *state, uint32_t count, const uint32_t *slots, const char *path)
+{
+    if (state == NULL || path == NULL || slots == NULL || count == 0)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a state, at least one of its slots, and a path", what);
+    for (uint32_t i = 0; i < count; i++)
+        if (slots[i] >= state->slots)
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u is outside a state of %u slots", what, slots[i], state->slots);
+    return LM_OK;
 }
 
 /* ---- saving --------------------------------------------------------------------------------------------------------------- */
 
-/* Appends a tensor (1, channels, width); its data is what is returned, NULL when memory is short. */
-static float *add_tensor(lm_tensor_set *set, const char *name, uint64_t channels, uint64_t width)
+/* Appends a tensor (sequences, channels, width); its data is what is returned, NULL when memory is short. */
+static float *add_tensor(lm_tensor_set *set, const char *name, uint64_t sequences, uint64_t channels, uint64_t width)
 {
-    const uint64_t count = channels * width;
-    float *data = malloc((size_t)(count * sizeof(float)));
+    float *data = allocate(sequences, channels * width);
     char *copy = strdup(name);
     if (data == NULL || copy == NULL) {
         free(data);
         free(copy);
         return NULL;
     }
-    set->tensors[set->count++] = (lm_tensor){.name = copy, .dtype = LM_DTYPE_F32, .rank = 3, .shape = {1, channels, width},
+    const uint64_t count = sequences * channels * width;
+    set->tensors[set->count++] = (lm_tensor){.name = copy, .dtype = LM_DTYPE_F32, .rank = 3, .shape = {sequences, channels, width},
                                              .count = count, .nbytes = count * sizeof(float), .data = data};
     return data;
 }
 
-/* Branch `branch`'s inputs from its ring (ring_length, channels): entry i of `kept` is the input of token position − kept + i. */
-static void unroll(const lm_model *model, const float *ring, uint32_t ring_length, uint64_t position, uint32_t kept, float *out)
+/* A branch's inputs from its ring (ring_length, channels): entry i of `kept` is the input of token position − kept + i. */
+static void unroll(size_t channels, const float *ring, uint32_t ring_length, uint64_t position, uint32_t kept, float *out)
 {
-    const size_t channels = model->d_inner;
     for (uint32_t i = 0; i < kept; i++) {
         const uint32_t back = kept - i; /* 1 is the newest */
         const float *entry = ring + (position + ring_length - back) % ring_length * channels;
@@ -87,86 +96,146 @@ static void unroll(const lm_model *model, const float *ring, uint32_t ring_lengt
     }
 }
 
-static lm_status gather_block(const lm_state *state, uint32_t slot, uint32_t block, const char *path, lm_tensor_set *set)
+static lm_status download(lm_view view, float *data) { return lm_buffer_download(view.buffer, view.offset, data, view.size); }
+
+/* One block of one slot into sequence `sequence` of the block's tensors, the branches' and then the scan's. `raw` is for a view. */
+static lm_status gather_slot(const lm_state *state, uint32_t slot, uint32_t block, uint32_t sequence, const lm_tensor *tensors,
+                             float *raw)
 {
     const lm_model *model = state->model;
     const lm_config *config = &model->config;
     const size_t channels = model->d_inner, states = config->d_state;
     const uint64_t position = state->positions[slot];
-    char name[NAME_SIZE];
-    float *raw = NULL;
     lm_status status = LM_OK;
     for (uint32_t k = 0; k < config->branches && status == LM_OK; k++) {
-        const uint32_t ring = model->rings > 1 ? k : 0;
-        if (ring == k) {
-            free(raw);
-            status = download(path, lm_state_history(state, block, ring, slot), &raw);
-        }
-        conv_name(model, block, k, name);
-        float *out = status == LM_OK ? add_tensor(set, name, channels, branch_inputs(config, k)) : NULL;
-        if (status == LM_OK && out == NULL) status = out_of_memory(path);
-        if (status == LM_OK) unroll(model, raw, state->ring_length[ring], position, branch_inputs(config, k), out);
+        const uint32_t ring = model->rings > 1 ? k : 0, kept = branch_inputs(config, k);
+        if (ring == k) status = download(lm_state_history(state, block, ring, slot), raw);
+        float *out = (float *)tensors[k].data + sequence * channels * kept;
+        if (status == LM_OK) unroll(channels, raw, state->ring_length[ring], position, kept, out);
     }
-    free(raw);
-    raw = NULL;
-    if (status == LM_OK) status = download(path, lm_state_scan(state, block, slot, position), &raw);
-    scan_name(model, block, name);
-    float *out = status == LM_OK ? add_tensor(set, name, channels, states) : NULL;
-    if (status == LM_OK && out == NULL) status = out_of_memory(path);
+    if (status == LM_OK) status = download(lm_state_scan(state, block, slot, position), raw);
+    float *out = (float *)tensors[config->branches].data + sequence * channels * states;
     for (size_t c = 0; c < channels && status == LM_OK; c++)
         for (size_t n = 0; n < states; n++) out[c * states + n] = position > 0 ? raw[n * channels + c] : 0.0f;
+    return status;
+}
+
+static lm_status gather_block(const lm_state *state, uint32_t count, const uint32_t *slots, uint32_t block, lm_tensor_set *set,
+                              float *raw)
+{
+    const lm_model *model = state->model;
+    const lm_tensor *tensors = set->tensors + set->count;
+    char name[NAME_SIZE];
+    for (uint32_t k = 0; k <= model->config.branches; k++) {
+        const bool scan = k == model->config.branches;
+        if (scan)
+            scan_name(model, block, name);
+        else
+            conv_name(model, block, k, name);
+        const uint64_t width = scan ? model->config.d_state : branch_inputs(&model->config, k);
+        if (add_tensor(set, name, count, model->d_inner, width) == NULL) return out_of_memory(set->path);
+    }
+    lm_status status = LM_OK;
+    for (uint32_t i = 0; i < count && status == LM_OK; i++) status = gather_slot(state, slots[i], block, i, tensors, raw);
+    return status;
+}
+
+/* Floats of the largest view of a slot. */
+static size_t largest_view(const lm_state *state)
+{
+    size_t longest = state->model->config.d_state;
+    for (uint32_t r = 0; r < state->model->rings; r++) longest = state->ring_length[r] > longest ? state->ring_length[r] : longest;
+    return longest * state->model->d_inner;
+}
+
+/* The slots' positions as text, with commas, malloc'd. */
+static char *positions_text(const lm_state *state, uint32_t count, const uint32_t *slots)
+{
+    enum { DIGITS = 21 };
+    char *text = malloc((size_t)count * DIGITS + 1), *at = text;
+    for (uint32_t i = 0; i < count && text != NULL; i++)
+        at += snprintf(at, DIGITS + 1, "%s%" PRIu64, i > 0 ? "," : "", state->positions[slots[i]]);
+    return text;
+}
+
+lm_status lm_state_save_slots(const lm_state *state, uint32_t count, const uint32_t *slots, const char *path)
+{
+    lm_status status = check_slots("lm_state_save", state, count, slots, path);
+    if (status != LM_OK) return status;
+    const lm_model *model = state->model;
+    lm_tensor_set set = {.path = path};
+    set.tensors = calloc((size_t)model->block_count * (model->config.branches + 1), sizeof *set.tensors);
+    float *raw = allocate(1, largest_view(state));
+    char hash[HASH_SIZE], *positions = positions_text(state, count, slots);
+    config_hash(&model->config, hash);
+    if (set.tensors == NULL || raw == NULL || positions == NULL) status = out_of_memory(path);
+    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) status = gather_block(state, count, slots, i, &set, raw);
+    const lm_metadata metadata[] = {{"litemamba.config", hash}, {"litemamba.position", positions}};
+    if (status == LM_OK)
+        status = lm_safetensors_write(path, set.tensors, set.count, metadata, sizeof metadata / sizeof *metadata);
+    free(positions);
     free(raw);
+    lm_tensor_set_free(&set);
     return status;
 }
 
 lm_status lm_state_save(const lm_state *state, uint32_t slot, const char *path)
 {
-    if (state == NULL || path == NULL || slot >= state->slots)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_state_save: requires a state, one of its slots, and a path");
-    const lm_model *model = state->model;
-    lm_tensor_set set = {.path = path};
-    set.tensors = calloc((size_t)model->block_count * (model->config.branches + 1), sizeof *set.tensors);
-    lm_status status = set.tensors != NULL ? LM_OK : out_of_memory(path);
-    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) status = gather_block(state, slot, i, path, &set);
-    char hash[HASH_SIZE], position[24];
-    config_hash(&model->config, hash);
-    snprintf(position, sizeof position, "%" PRIu64, state->positions[slot]);
-    const lm_metadata metadata[] = {{"litemamba.config", hash}, {"litemamba.position", position}};
-    if (status == LM_OK)
-        status = lm_safetensors_write(path, set.tensors, set.count, metadata, sizeof metadata / sizeof *metadata);
-    lm_tensor_set_free(&set);
-    return status;
+    return lm_state_save_slots(state, 1, &slot, path);
 }
 
 /* ---- loading -------------------------------------------------------------------------------------------------------------- */
 
-/* A tensor (1, channels, width) of the file as float32, malloc'd. */
-static lm_status read_tensor(const lm_safetensors *file, const char *name, uint64_t channels, uint64_t width, float **out)
+/* What is read of a file: sequences first … first+count−1 of `sequences`. */
+typedef struct part {
+    const lm_safetensors *file;
+    const char *path;
+    uint64_t sequences, first, count;
+} part;
+
+/* Those sequences of a tensor (sequences, channels, width), as float32, malloc'd. */
+static lm_status read_tensor(const part *p, const char *name, uint64_t channels, uint64_t width, float **out)
 {
-    const char *path = lm_safetensors_path(file);
-    const lm_tensor *tensor = lm_safetensors_find(file, name);
-    if (tensor == NULL) return lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': is missing", path, name);
-    if (tensor->rank != 3 || tensor->shape[0] != 1 || tensor->shape[1] != channels || tensor->shape[2] != width)
-        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': is not of shape (1, %" PRIu64 ", %" PRIu64 ")", path, name,
-                       channels, width);
-    *out = malloc((size_t)(tensor->count * sizeof(float)));
-    return *out != NULL ? lm_tensor_read(tensor, *out) : out_of_memory(path);
+    const lm_tensor *tensor = lm_safetensors_find(p->file, name);
+    if (tensor == NULL) return lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': is missing", p->path, name);
+    if (tensor->rank != 3 || tensor->shape[0] != p->sequences || tensor->shape[1] != channels || tensor->shape[2] != width)
+        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': is not of shape (%" PRIu64 ", %" PRIu64 ", %" PRIu64 ")", p->path,
+                       name, p->sequences, channels, width);
+    *out = allocate(p->count, channels * width);
+    if (*out == NULL) return out_of_memory(p->path);
+    return lm_tensor_to_float(tensor, p->first * channels * width, p->count * channels * width, *out);
 }
 
-/* One block's past as it will lie in the slot: rings with the oldest entry first (head 0), then the scan's state. */
+/* One block's past of all sequences: histories with the oldest input first, then the scan's states. */
 typedef struct block_past {
-    float *rings[LM_MAX_BRANCHES];
-    float *scan;
+    float *rings[LM_MAX_BRANCHES]; /* (count, ring_length of the model, d_inner) */
+    float *scan;                   /* (count, d_state, d_inner) */
 } block_past;
 
-/* The ring of a history from the branch that keeps most of it; the others must hold the same, as far as they go. */
-static lm_status read_ring(const lm_model *model, const lm_safetensors *file, uint32_t block, uint32_t ring, float **out)
+/* A branch's inputs (count, channels, kept) as the end of its history. Histories that branches share must hold the same, as far as
+ * they go: the longest one is filled in, the others are compared with it. */
+static bool merge_branch(const float *values, uint64_t count, size_t channels, size_t kept, size_t length, bool fill, float *history)
+{
+    for (uint64_t b = 0; b < count; b++)
+        for (size_t i = 0; i < kept; i++)
+            for (size_t c = 0; c < channels; c++) {
+                float *place = history + (b * length + length - kept + i) * channels + c;
+                const float *value = values + (b * channels + c) * kept + i;
+                if (fill)
+                    *place = *value;
+                else if (memcmp(place, value, sizeof *place) != 0)
+                    return false;
+            }
+    return true;
+}
+
+static lm_status read_ring(const lm_model *model, const part *p, uint32_t block, uint32_t ring, float **out)
 {
     const lm_config *config = &model->config;
     const size_t channels = model->d_inner, length = model->ring_length[ring];
     const uint32_t first = model->rings > 1 ? ring : 0, last = model->rings > 1 ? ring : config->branches - 1;
-    *out = malloc(length * channels * sizeof **out);
-    if (*out == NULL) return out_of_memory(lm_safetensors_path(file));
+    *out = allocate(p->count, length * channels);
+    if (*out == NULL) return out_of_memory(p->path);
     lm_status status = LM_OK;
     for (uint32_t pass = 0; pass < 2; pass++) /* the longest fills it, then all are compared with it */
         for (uint32_t k = first; k <= last && status == LM_OK; k++) {
@@ -175,59 +244,84 @@ static lm_status read_ring(const lm_model *model, const lm_safetensors *file, ui
             char name[NAME_SIZE];
             float *values = NULL;
             conv_name(model, block, k, name);
-            if (config->variant == LM_VARIANT_BASELINE && lm_safetensors_find(file, name) == NULL)
+            if (config->variant == LM_VARIANT_BASELINE && lm_safetensors_find(p->file, name) == NULL)
                 *strrchr(name, '.') = '\0'; /* lite-mamba's baseline has a bare tensor */
-            status = read_tensor(file, name, channels, kept, &values);
-            for (size_t i = 0; i < kept && status == LM_OK; i++)
-                for (size_t c = 0; c < channels && status == LM_OK; c++) {
-                    float *place = *out + (length - kept + i) * channels + c;
-                    if (pass == 0)
-                        *place = values[c * kept + i];
-                    else if (memcmp(place, &values[c * kept + i], sizeof *place) != 0)
-                        status = lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': holds other inputs than the longest branch",
-                                         lm_safetensors_path(file), name);
-                }
+            status = read_tensor(p, name, channels, kept, &values);
+            if (status == LM_OK && !merge_branch(values, p->count, channels, kept, length, pass == 0, *out))
+                status = lm_fail(NULL, LM_ERROR_FORMAT, "%s: tensor '%s': holds other inputs than the longest branch", p->path, name);
             free(values);
         }
     return status;
 }
 
-static lm_status read_block(const lm_model *model, const lm_safetensors *file, uint32_t block, block_past *past)
+static lm_status read_block(const lm_model *model, const part *p, uint32_t block, block_past *past)
 {
     const size_t channels = model->d_inner, states = model->config.d_state;
     char name[NAME_SIZE];
     lm_status status = LM_OK;
-    for (uint32_t r = 0; r < model->rings && status == LM_OK; r++) status = read_ring(model, file, block, r, &past->rings[r]);
+    for (uint32_t r = 0; r < model->rings && status == LM_OK; r++) status = read_ring(model, p, block, r, &past->rings[r]);
     scan_name(model, block, name);
     float *values = NULL;
-    if (status == LM_OK) status = read_tensor(file, name, channels, states, &values);
+    if (status == LM_OK) status = read_tensor(p, name, channels, states, &values);
     if (status == LM_OK) {
-        past->scan = malloc(channels * states * sizeof(float));
-        if (past->scan == NULL) status = out_of_memory(lm_safetensors_path(file));
+        past->scan = allocate(p->count, channels * states);
+        if (past->scan == NULL) status = out_of_memory(p->path);
     }
-    for (size_t n = 0; n < states && status == LM_OK; n++)
-        for (size_t c = 0; c < channels; c++) past->scan[n * channels + c] = values[c * states + n];
+    for (uint64_t b = 0; b < p->count && status == LM_OK; b++)
+        for (size_t n = 0; n < states; n++)
+            for (size_t c = 0; c < channels; c++)
+                past->scan[(b * states + n) * channels + c] = values[(b * channels + c) * states + n];
     free(values);
     return status;
 }
 
-static lm_status upload(lm_view view, const float *data) { return lm_buffer_upload(view.buffer, view.offset, data, view.size); }
+/* The positions of all sequences of the file. NULL: it does not tell, or memory is short. */
+static lm_status read_positions(const part *p, uint64_t **out)
+{
+    const char *at = lm_safetensors_metadata(p->file, "litemamba.position");
+    *out = NULL;
+    if (at == NULL) return LM_OK;
+    uint64_t *positions = calloc((size_t)p->sequences, sizeof *positions);
+    if (positions == NULL) return out_of_memory(p->path);
+    bool good = true;
+    for (uint64_t i = 0; i < p->sequences && good; i++) {
+        char *end = NULL;
+        good = *at >= '0' && *at <= '9';
+        positions[i] = good ? strtoull(at, &end, 10) : 0;
+        good = good && *end == (i + 1 < p->sequences ? ',' : '\0');
+        at = good ? end + 1 : at;
+    }
+    if (good) {
+        *out = positions;
+        return LM_OK;
+    }
+    free(positions);
+    return lm_fail(NULL, LM_ERROR_FORMAT, "%s: litemamba.position is not a number a sequence", p->path);
+}
 
-/* What the file says of itself: the model it is of, and how many tokens it has seen. */
-static lm_status read_metadata(const lm_model *model, const lm_safetensors *file, uint64_t *position)
+/* Sequences of an opened file: all of its tensors have the same number of them. */
+static lm_status count_sequences(const lm_safetensors *file, uint64_t *count)
+{
+    const lm_tensor *tensor = lm_safetensors_count(file) > 0 ? lm_safetensors_at(file, 0) : NULL;
+    *count = tensor != NULL && tensor->rank == 3 ? tensor->shape[0] : 0;
+    if (*count > 0 && *count <= UINT32_MAX) return LM_OK;
+    return lm_fail(NULL, LM_ERROR_FORMAT, "%s: is no state: its tensors are not (sequences, d_inner, …)", lm_safetensors_path(file));
+}
+
+static lm_status check_file(const lm_model *model, const part *p)
 {
     char hash[HASH_SIZE];
     config_hash(&model->config, hash);
-    const char *of = lm_safetensors_metadata(file, "litemamba.config"), *at = lm_safetensors_metadata(file, "litemamba.position");
+    const char *of = lm_safetensors_metadata(p->file, "litemamba.config");
     if (of != NULL && strcmp(of, hash) != 0)
-        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: a state of another model (configuration %.16s, not %s)", lm_safetensors_path(file),
-                       of, hash);
-    *position = UINT32_MAX; /* of a file that does not tell: long ago */
-    if (at == NULL) return LM_OK;
-    char *end = NULL;
-    *position = strtoull(at, &end, 10);
-    if (*at < '0' || *at > '9' || *end != '\0')
-        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: litemamba.position is no number", lm_safetensors_path(file));
+        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: a state of another model (configuration %.16s, not %s)", p->path, of, hash);
+    const size_t tensors = (size_t)model->block_count * (model->config.branches + 1);
+    if (lm_safetensors_count(p->file) != tensors)
+        return lm_fail(NULL, LM_ERROR_FORMAT, "%s: has %zu tensors where a state of this model has %zu", p->path,
+                       lm_safetensors_count(p->file), tensors);
+    if (p->first + p->count > p->sequences)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: holds %" PRIu64 " sequences, not %" PRIu64 " from %" PRIu64 " on", p->path,
+                       p->sequences, p->count, p->first);
     return LM_OK;
 }
 
@@ -240,42 +334,107 @@ static void turn(float *ring, size_t length, const float *inputs, size_t kept, s
         memcpy(ring + (first + i) % length * channels, inputs + i * channels, channels * sizeof *ring);
 }
 
-lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path)
+static lm_status upload(lm_view view, const float *data) { return lm_buffer_upload(view.buffer, view.offset, data, view.size); }
+
+/* Sequence `b` of what was read into a slot that has seen `position` tokens. `raw` is for a view. */
+static lm_status scatter_slot(lm_state *state, uint32_t slot, const block_past *pasts, uint64_t b, uint64_t position, float *raw)
 {
-    if (state == NULL || path == NULL || slot >= state->slots)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_state_load: requires a state, one of its slots, and a path");
     const lm_model *model = state->model;
     const size_t channels = model->d_inner;
-    lm_safetensors *file = NULL;
-    uint64_t position = 0;
-    lm_status status = lm_safetensors_open(path, &file);
-    if (status != LM_OK) return status;
-    status = read_metadata(model, file, &position);
-    const size_t tensors = (size_t)model->block_count * (model->config.branches + 1);
-    if (status == LM_OK && lm_safetensors_count(file) != tensors)
-        status = lm_fail(NULL, LM_ERROR_FORMAT, "%s: has %zu tensors where a state of this model has %zu", path,
-                         lm_safetensors_count(file), tensors);
-    uint32_t longest = 0;
-    for (uint32_t r = 0; r < model->rings; r++) longest = state->ring_length[r] > longest ? state->ring_length[r] : longest;
-    block_past *pasts = calloc(model->block_count, sizeof *pasts);
-    float *scratch = malloc(longest * channels * sizeof *scratch);
-    if (status == LM_OK && (pasts == NULL || scratch == NULL)) status = out_of_memory(path);
-    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) status = read_block(model, file, i, &pasts[i]);
-    /* All of the file was good: from here on only the device can fail. */
+    lm_status status = LM_OK;
     for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) {
         for (uint32_t r = 0; r < model->rings && status == LM_OK; r++) {
-            turn(scratch, state->ring_length[r], pasts[i].rings[r], model->ring_length[r], channels, position);
-            status = upload(lm_state_history(state, i, r, slot), scratch);
+            const size_t kept = model->ring_length[r];
+            turn(raw, state->ring_length[r], pasts[i].rings[r] + b * kept * channels, kept, channels, position);
+            status = upload(lm_state_history(state, i, r, slot), raw);
         }
-        if (status == LM_OK) status = upload(lm_state_scan(state, i, slot, position), pasts[i].scan);
+        if (status == LM_OK)
+            status = upload(lm_state_scan(state, i, slot, position), pasts[i].scan + b * model->config.d_state * channels);
     }
-    if (status == LM_OK) lm_state_place(state, slot, position, 0);
+    return status;
+}
+
+/* Reads everything before it changes anything. */
+static lm_status load(lm_state *state, const part *p, const uint32_t *slots)
+{
+    const lm_model *model = state->model;
+    uint64_t *positions = NULL;
+    lm_status status = check_file(model, p);
+    if (status == LM_OK) status = read_positions(p, &positions);
+    block_past *pasts = calloc(model->block_count, sizeof *pasts);
+    float *raw = allocate(1, largest_view(state));
+    if (status == LM_OK && (pasts == NULL || raw == NULL)) status = out_of_memory(p->path);
+    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) status = read_block(model, p, i, &pasts[i]);
+    /* All of the file was good: from here on only the device can fail. */
+    for (uint64_t b = 0; b < p->count && status == LM_OK; b++) {
+        const uint64_t position = positions != NULL ? positions[p->first + b] : UINT32_MAX; /* it does not tell: long ago */
+        if (scatter_slot(state, slots[b], pasts, b, position, raw) != LM_OK)
+            status = lm_state_spoilt(state, "lm_state_load");
+        else
+            lm_state_place(state, slots[b], position, 0);
+    }
     for (uint32_t i = 0; i < model->block_count && pasts != NULL; i++) {
         for (uint32_t r = 0; r < model->rings; r++) free(pasts[i].rings[r]);
         free(pasts[i].scan);
     }
     free(pasts);
-    free(scratch);
+    free(positions);
+    free(raw);
+    return status;
+}
+
+/* Opens the file and counts its sequences; closes it again after a failure. */
+static lm_status open_file(const char *path, lm_safetensors **file, uint64_t *sequences)
+{
+    lm_status status = lm_safetensors_open(path, file);
+    if (status != LM_OK) return status;
+    status = count_sequences(*file, sequences);
+    if (status != LM_OK) lm_safetensors_close(file);
+    return status;
+}
+
+lm_status lm_state_load_slots(lm_state *state, uint32_t count, const uint32_t *slots, uint32_t first, const char *path)
+{
+    static const char what[] = "lm_state_load";
+    lm_status status = check_slots(what, state, count, slots, path);
+    if (status != LM_OK) return status;
+    lm_state_mark(state);
+    for (uint32_t i = 0; i < count; i++)
+        if (!lm_state_mark_slot(state, slots[i]))
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: slot %u is named twice", what, slots[i]);
+    lm_safetensors *file = NULL;
+    part p = {.path = path, .first = first, .count = count};
+    status = open_file(path, &file, &p.sequences);
+    if (status != LM_OK) return status;
+    p.file = file;
+    status = load(state, &p, slots);
+    lm_safetensors_close(&file);
+    return status;
+}
+
+lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path)
+{
+    lm_status status = check_slots("lm_state_load", state, 1, &slot, path);
+    lm_safetensors *file = NULL;
+    part p = {.path = path, .count = 1};
+    if (status == LM_OK) status = open_file(path, &file, &p.sequences);
+    if (status != LM_OK) return status;
+    p.file = file;
+    status = p.sequences == 1 ? load(state, &p, &slot)
+                              : lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
+                                        "%s: holds %" PRIu64 " sequences; lm_state_load_slots reads some or all", path, p.sequences);
+    lm_safetensors_close(&file);
+    return status;
+}
+
+lm_status lm_state_inspect(const char *path, uint32_t *sequences)
+{
+    if (path == NULL || sequences == NULL)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_state_inspect: requires a path and a place for the number");
+    lm_safetensors *file = NULL;
+    uint64_t count = 0;
+    lm_status status = open_file(path, &file, &count);
+    if (status == LM_OK) *sequences = (uint32_t)count;
     lm_safetensors_close(&file);
     return status;
 }

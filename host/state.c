@@ -186,6 +186,20 @@ void lm_state_advance(lm_state *state, uint32_t slot, uint32_t tokens)
     lm_state_place(state, slot, state->positions[slot] + tokens, kept < UINT32_MAX ? (uint32_t)kept : UINT32_MAX);
 }
 
+void lm_state_mark(lm_state *state)
+{
+    if (++state->mark != 0) return;
+    memset(state->marks, 0, state->slots * sizeof *state->marks); /* after 2^32 calls */
+    state->mark = 1;
+}
+
+bool lm_state_mark_slot(lm_state *state, uint32_t slot)
+{
+    if (state->marks[slot] == state->mark) return false;
+    state->marks[slot] = state->mark;
+    return true;
+}
+
 lm_status lm_state_spoilt(const lm_state *state, const char *what)
 {
     lm_device *device = state->model->device;

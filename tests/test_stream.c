@@ -405,8 +405,62 @@ ParameterizedTest(lm_test_target *target, stream, snapshots)
     lm_test_close(&device);
 }
 
-/* Copies the states of a golden's sequence b into a file as lite-mamba would write it. False when it has none. */
-static bool write_lite_mamba_state(const lm_test_golden *g, uint32_t b, const char *path)
+ParameterizedTestParameters(stream, snapshots_of_many) { return lm_test_targets(); }
+
+/* Slots that were saved as one file go on elsewhere, all of them or some, in other slots and with a rollback of another length. */
+ParameterizedTest(lm_test_target *target, stream, snapshots_of_many)
+{
+    enum { COUNT = 4, MOST = 60 };
+    static const uint32_t saved[COUNT] = {3, 0, 4, 1}, prefixes[COUNT] = {17, 0, 2, 45}, loaded[COUNT] = {1, 2, 5, 0};
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    char *folder = lm_test_folder_create(), *path = lm_test_join(folder, "state.safetensors"), *one = lm_test_join(folder, "one");
+    float *x = random_rows(lm_test_seed(), MOST), out[64], again[64];
+    int32_t tokens[MOST];
+    for (size_t i = 0; i < MOST; i++) tokens[i] = (int32_t)(i * i % 50);
+    for (size_t v = 0; v <= VARIANTS; v++) {
+        lm_model *model = create_any(device, v);
+        lm_state *state = create_state(model, 5), *resumed = NULL;
+        cr_assert_eq(lm_state_create_with(model, &(lm_state_params){6, 3}, &resumed), LM_OK, "%s", lm_last_error());
+        for (uint32_t i = 0; i < COUNT; i++)
+            if (prefixes[i] > 0) advance(model, state, saved[i], prefixes[i], x + i * WIDTH, tokens + i, out);
+        cr_assert_eq(lm_state_save_slots(state, COUNT, saved, path), LM_OK, "%s", lm_last_error());
+        uint32_t sequences = 0;
+        cr_assert_eq(lm_state_inspect(path, &sequences), LM_OK, "%s", lm_last_error());
+        cr_expect_eq(sequences, COUNT);
+        /* all; and then two of them again, over others */
+        cr_assert_eq(lm_state_load_slots(resumed, COUNT, loaded, 0, path), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_state_load_slots(resumed, 2, (uint32_t[]){4, 5}, 2, path), LM_OK, "%s", lm_last_error());
+        for (uint32_t i = 0; i < COUNT; i++) {
+            cr_expect_eq(lm_state_position(resumed, loaded[i]), i == 2 ? prefixes[3] : prefixes[i]);
+            /* as a file of its own */
+            cr_assert_eq(lm_state_save(state, saved[i], one), LM_OK, "%s", lm_last_error());
+            cr_assert_eq(lm_state_load(resumed, 3, one), LM_OK, "%s", lm_last_error());
+            const size_t count = advance(model, resumed, 3, 10, x, tokens, again);
+            advance(model, resumed, i < 2 ? loaded[i] : i == 2 ? 4 : 5, 10, x, tokens, out);
+            cr_expect_arr_eq(again, out, count * sizeof *out, "model %zu, sequence %u", v, i);
+        }
+        cr_expect_eq(lm_state_load(resumed, 0, path), LM_ERROR_INVALID_ARGUMENT);
+        cr_expect_neq(strstr(lm_last_error(), "holds 4 sequences; lm_state_load_slots reads some or all"), NULL, "%s", lm_last_error());
+        cr_expect_eq(lm_state_load_slots(resumed, 2, loaded, 3, path), LM_ERROR_INVALID_ARGUMENT);
+        cr_expect_neq(strstr(lm_last_error(), "holds 4 sequences, not 2 from 3 on"), NULL, "%s", lm_last_error());
+        cr_expect_eq(lm_state_load_slots(resumed, 2, (uint32_t[]){1, 1}, 0, path), LM_ERROR_INVALID_ARGUMENT);
+        cr_expect_str_eq(lm_last_error(), "lm_state_load: slot 1 is named twice");
+        cr_expect_eq(lm_state_save_slots(state, 2, (uint32_t[]){1, 5}, path), LM_ERROR_INVALID_ARGUMENT);
+        cr_expect_str_eq(lm_last_error(), "lm_state_save: slot 5 is outside a state of 5 slots");
+        cr_expect_eq(lm_state_inspect(folder, &sequences), LM_ERROR_IO);
+        lm_state_destroy(&state);
+        lm_state_destroy(&resumed);
+        lm_model_destroy(&model);
+    }
+    free(x);
+    free(path);
+    free(one);
+    lm_test_folder_remove(folder);
+    lm_test_close(&device);
+}
+
+/* Copies a golden's states into a file as lite-mamba would write it: all sequences at once. False when it has none. */
+static bool write_lite_mamba_states(const lm_test_golden *g, const char *path)
 {
     lm_tensor tensors[LM_MAX_BRANCHES + 1];
     float *values[LM_MAX_BRANCHES + 1];
@@ -418,10 +472,9 @@ static bool write_lite_mamba_state(const lm_test_golden *g, uint32_t b, const ch
         if (!last) snprintf(names[k], sizeof names[k], "conv_state.%u", k);
         values[count] = lm_test_golden_values(g, last ? "ssm_state" : names[k], &from);
         if (values[count] == NULL) continue;
-        const uint64_t each = from->count / from->shape[0];
         tensors[count] = (lm_tensor){.name = last ? "ssm_state" : names[k], .dtype = LM_DTYPE_F32, .rank = 3,
-                                     .shape = {1, from->shape[1], from->shape[2]}, .count = each, .nbytes = each * sizeof(float),
-                                     .data = values[count] + b * each};
+                                     .shape = {from->shape[0], from->shape[1], from->shape[2]}, .count = from->count,
+                                     .nbytes = from->count * sizeof(float), .data = values[count]};
         count++;
     }
     if (count > 0) cr_assert_eq(lm_safetensors_write(path, tensors, count, NULL, 0), LM_OK, "%s", lm_last_error());
@@ -436,17 +489,18 @@ static void check_lite_mamba_state(lm_device *device, const lm_test_golden *g)
     char *folder = lm_test_folder_create(), *path = lm_test_join(folder, "state.safetensors");
     const lm_tensor *tensor;
     float *x = lm_test_golden_values(g, "x", &tensor);
-    if (write_lite_mamba_state(g, 0, path)) {
+    if (write_lite_mamba_states(g, path)) {
         lm_model *model = NULL;
         cr_assert_eq(lm_model_load(device, g->folder, NULL, &model), LM_OK, "%s", lm_last_error());
-        lm_state *ours = create_state(model, 1), *theirs = create_state(model, 1);
-        const uint32_t length = (uint32_t)tensor->shape[1];
-        const size_t bytes = length * (size_t)tensor->shape[2] * sizeof(float);
+        const uint32_t batch = (uint32_t)tensor->shape[0], length = (uint32_t)tensor->shape[1], places[] = {0, 1, 2, 3};
+        cr_assert_leq(batch, 4);
+        lm_state *ours = create_state(model, batch), *theirs = create_state(model, batch);
+        const size_t bytes = batch * length * (size_t)tensor->shape[2] * sizeof(float);
         float *y = malloc(bytes), *expected = malloc(bytes);
-        forward(model, ours, length, x, expected);
-        cr_assert_eq(lm_state_load(theirs, 0, path), LM_OK, "%s: %s", g->name, lm_last_error());
-        forward(model, ours, length, x, expected);
-        forward(model, theirs, length, x, y);
+        cr_assert_eq(lm_block_forward(model, ours, batch, length, x, expected), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_state_load_slots(theirs, batch, places, 0, path), LM_OK, "%s: %s", g->name, lm_last_error());
+        cr_assert_eq(lm_block_forward(model, ours, batch, length, x, expected), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_block_forward(model, theirs, batch, length, x, y), LM_OK, "%s", lm_last_error());
         const double error = lm_test_error_f32(y, expected, bytes / sizeof(float));
         cr_expect(!!(error <= 1e-5), "%s: %.3g of max|y|", g->name, error);
         states_checked++;

@@ -199,6 +199,16 @@ expect 1 'a language model' run "$small" --input "$folder/x.npy" --output "$fold
 expect 1 'nowhere' run "$folder/block" --input "$folder/x.npy" --output "$folder/nowhere/y.npy"
 expect 0 '' run "$folder/block" --input "$folder/x.npy" --output "$folder/y.npy"
 same "the output's size" "$(wc -c <"$folder/x.npy")" "$(wc -c <"$folder/y.npy")"
+# Two sequences: four tokens in two pieces, and in two runs from state to state.
+npy '2, 4, 8' 64 >"$folder/four.npy"
+npy '2, 2, 8' 32 >"$folder/two.npy"
+expect 0 '' run "$folder/block" --input "$folder/four.npy" --output "$folder/y.npy" --chunk 2 --save-state "$folder/whole"
+expect 0 '' run "$folder/block" --input "$folder/two.npy" --output "$folder/y.npy" --save-state "$folder/half"
+expect 0 '' run "$folder/block" --input "$folder/two.npy" --output "$folder/y.npy" --load-state "$folder/half" --save-state "$folder/half"
+checks=$((checks + 1))
+if ! cmp -s "$folder/whole" "$folder/half"; then fail "states of two sequences, from run to run"; fi
+expect 1 'half: states of 2 sequences, where the input has 1' run "$folder/block" --input "$folder/x.npy" --output "$folder/y.npy" \
+    --load-state "$folder/half"
 expect 0 '' init "$folder/lm" --variant baseline --d-model 8 --layers 2 --vocab-size 11 --untied
 expect 0 '^vocabulary  *11$' info "$folder/lm"
 same "token numbers in and out" 7 "$("$litemamba" generate "$folder/lm" --prompt '3 10, 4' -n 4 | wc -w | tr -d ' ')"

@@ -41,6 +41,22 @@ static lm_status run_chunks(const cli_session *session, const lm_npy *x, uint32_
     return status;
 }
 
+/* The states of all sequences from or to a file. */
+static int move_states(const cli_session *session, uint32_t batch, const char *load, const char *save)
+{
+    uint32_t *slots = malloc(batch * sizeof *slots), sequences = batch;
+    lm_status status = slots != NULL ? LM_OK : LM_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < batch && slots != NULL; i++) slots[i] = i;
+    if (status == LM_OK && load != NULL) status = lm_state_inspect(load, &sequences);
+    int code = CLI_OK;
+    if (status == LM_OK && sequences != batch)
+        code = cli_error("%s: states of %u sequences, where the input has %u", load, sequences, batch);
+    if (status == LM_OK && code == CLI_OK && load != NULL) status = lm_state_load_slots(session->state, batch, slots, 0, load);
+    if (status == LM_OK && code == CLI_OK && save != NULL) status = lm_state_save_slots(session->state, batch, slots, save);
+    free(slots);
+    return status == LM_OK ? code : cli_library_error(status);
+}
+
 int cli_run(const cli_command *command, int argc, char **argv)
 {
     const char *folder, *input = NULL, *output = NULL, *device = NULL, *load = NULL, *save = NULL;
@@ -50,8 +66,8 @@ int cli_run(const cli_command *command, int argc, char **argv)
         {"input", 'i', CLI_TEXT, &input, "X.npy", "What to run the block on", 0, 0},
         {"output", 'o', CLI_TEXT, &output, "Y.npy", "Where to write what comes out", 0, 0},
         {"chunk", 0, CLI_U32, &chunk, "N", "Run N tokens at a time, from state to state [all]", 1, UINT32_MAX},
-        {"load-state", 0, CLI_TEXT, &load, "FILE", "Go on from a state that --save-state or lite-mamba left", 0, 0},
-        {"save-state", 0, CLI_TEXT, &save, "FILE", "Write the state after the last token", 0, 0},
+        {"load-state", 0, CLI_TEXT, &load, "FILE", "Go on from states that --save-state or lite-mamba left", 0, 0},
+        {"save-state", 0, CLI_TEXT, &save, "FILE", "Write the states after the last token, of all sequences", 0, 0},
         CLI_DEVICE_OPTION(device),
     };
     if (!cli_parse(command, options, CLI_COUNT(options), argc, argv, &folder, 1, 1, &code)) return code;
@@ -64,17 +80,17 @@ int cli_run(const cli_command *command, int argc, char **argv)
     if (!lm_npy_read(input, &array, error, sizeof error)) return cli_error("%s", error);
     code = cli_open_model(&session, device, folder, CLI_BARE_BLOCK);
     if (code == CLI_OK) code = check_input(input, &array, lm_model_get_config(session.model));
-    if (code == CLI_OK && (load != NULL || save != NULL) && array.shape[0] != 1)
-        code = cli_error("%s: a batch of %" PRIu64 "; a state file is of one sequence", input, array.shape[0]);
-    if (code == CLI_OK) {
-        lm_status status = LM_OK;
-        if (load != NULL || save != NULL || chunk > 0)
-            status = lm_state_create(session.model, (uint32_t)array.shape[0], &session.state);
-        if (status == LM_OK && load != NULL) status = lm_state_load(session.state, 0, load);
-        if (status == LM_OK) status = run_chunks(&session, &array, chunk);
-        if (status == LM_OK && save != NULL) status = lm_state_save(session.state, 0, save);
+    const uint32_t batch = code == CLI_OK ? (uint32_t)array.shape[0] : 0;
+    if (code == CLI_OK && (load != NULL || save != NULL || chunk > 0)) {
+        lm_status status = lm_state_create(session.model, batch, &session.state);
         if (status != LM_OK) code = cli_library_error(status);
     }
+    if (code == CLI_OK && load != NULL) code = move_states(&session, batch, load, NULL);
+    if (code == CLI_OK) {
+        lm_status status = run_chunks(&session, &array, chunk);
+        if (status != LM_OK) code = cli_library_error(status);
+    }
+    if (code == CLI_OK && save != NULL) code = move_states(&session, batch, NULL, save);
     if (code == CLI_OK && !lm_npy_write(output, array.data, 3, array.shape, error, sizeof error))
         code = cli_error("%s", error);
     lm_npy_free(&array);

@@ -143,6 +143,11 @@ LM_API lm_status lm_state_release(lm_state *state, uint32_t slot);
  * configuration, or whose tensors do not fit, is refused and changes nothing. Tensors written by lite-mamba are accepted. */
 LM_API lm_status lm_state_save(const lm_state *state, uint32_t slot, const char *path);
 LM_API lm_status lm_state_load(lm_state *state, uint32_t slot, const char *path);
+/* The same for `count` slots, which become the sequences of one file, (count, d_inner, …); and for as many of a file's sequences from
+ * `first` on, each into its slot, none twice. lm_state_load wants a file of one. lm_state_inspect: how many a file has. */
+LM_API lm_status lm_state_save_slots(const lm_state *state, uint32_t count, const uint32_t *slots, const char *path);
+LM_API lm_status lm_state_load_slots(lm_state *state, uint32_t count, const uint32_t *slots, uint32_t first, const char *path);
+LM_API lm_status lm_state_inspect(const char *path, uint32_t *sequences);
 /* Bytes of one slot; tokens that a slot has seen. */
 LM_API uint64_t lm_state_slot_bytes(const lm_state *state);
 LM_API uint64_t lm_state_position(const lm_state *state, uint32_t slot);
