@@ -526,6 +526,66 @@ ParameterizedTest(lm_test_target *target, stream, lite_mamba_states)
     lm_test_close(&device);
 }
 
+/* From a state that lite-mamba saved after some steps, everything goes on as it does there, whatever the pieces; and our own state
+ * after the same steps is its. */
+static void check_continuation(lm_device *device, const lm_test_golden *g)
+{
+    enum { MOST = 4 };
+    static const uint32_t all[MOST] = {0, 1, 2, 3}, pieces[] = {1, 1, 7, 100};
+    char *path = lm_test_join(g->folder, "state.safetensors"), *folder = lm_test_folder_create(), *own = lm_test_join(folder, "own");
+    const lm_tensor *tensor, *expected_tensor;
+    float *x = lm_test_golden_values(g, "x", &tensor), *y64 = lm_test_golden_values(g, "y64", &expected_tensor);
+    float *expected = lm_test_golden_values(g, "y", &expected_tensor);
+    const uint32_t batch = (uint32_t)tensor->shape[0], more = (uint32_t)expected_tensor->shape[1];
+    const uint32_t steps = (uint32_t)tensor->shape[1] - more;
+    const size_t width = (size_t)tensor->shape[2], values = batch * more * width;
+    float *part = malloc(batch * (steps + more) * width * sizeof *part), *y = malloc(values * sizeof *y);
+    lm_model *model = NULL;
+    cr_assert_eq(lm_model_load(device, g->folder, NULL, &model), LM_OK, "%s", lm_last_error());
+    lm_state *state = create_state(model, batch);
+    cr_assert_leq(batch, MOST);
+    for (int mine = 0; mine < 2; mine++) { /* their state, then our own through a file */
+        if (mine) {
+            for (uint32_t b = 0; b < batch; b++)
+                memcpy(part + b * steps * width, x + b * (steps + more) * width, steps * width * sizeof *part);
+            cr_assert_eq(lm_state_reset(state), LM_OK);
+            cr_assert_eq(lm_block_forward(model, state, batch, steps, part, part), LM_OK, "%s", lm_last_error());
+            cr_assert_eq(lm_state_save_slots(state, batch, all, own), LM_OK, "%s", lm_last_error());
+        }
+        cr_assert_eq(lm_state_load_slots(state, batch, all, 0, mine ? own : path), LM_OK, "%s: %s", g->name, lm_last_error());
+        for (uint32_t t = 0, turn = 0; t < more; turn++) {
+            const uint32_t wanted = pieces[turn % 4], n = wanted < more - t ? wanted : more - t;
+            for (uint32_t b = 0; b < batch; b++)
+                memcpy(part + b * n * width, x + (b * (steps + more) + steps + t) * width, n * width * sizeof *part);
+            cr_assert_eq(lm_block_forward(model, state, batch, n, part, part), LM_OK, "%s", lm_last_error());
+            for (uint32_t b = 0; b < batch; b++) memcpy(y + (b * more + t) * width, part + b * n * width, n * width * sizeof *y);
+            t += n;
+        }
+        const double theirs = lm_test_error_f32(y, expected, values), exact = lm_test_error_f32(y, y64, values);
+        cr_expect(!!(theirs <= 1e-5), "%s: %.3g of max|y| from how lite-mamba goes on", g->name, theirs);
+        cr_expect(!!(exact <= g->tolerance), "%s: %.3g of max|y| from float64", g->name, exact);
+    }
+    free(x);
+    free(y);
+    free(y64);
+    free(part);
+    free(expected);
+    free(path);
+    free(own);
+    lm_test_folder_remove(folder);
+    lm_state_destroy(&state);
+    lm_model_destroy(&model);
+}
+
+ParameterizedTestParameters(stream, lite_mamba_continues) { return lm_test_targets(); }
+
+ParameterizedTest(lm_test_target *target, stream, lite_mamba_continues)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    lm_test_each_golden("index_states.txt", device, check_continuation);
+    lm_test_close(&device);
+}
+
 /* Snapshots of another model, or damaged ones, are refused and change nothing. */
 Test(stream, refused_snapshots)
 {

@@ -4,6 +4,7 @@
     python3 tools/goldens.py                 writes every PyTorch golden and the index
     python3 tools/goldens.py --check         makes them again elsewhere and compares with the tree; 1 if they differ
     python3 tools/goldens_tf.py [--check]    the same for TensorFlow's
+    python3 tools/goldens_states.py [--check]  states that lite-mamba saved, and how it goes on from them
 
 Needs torch, numpy, lite-mamba 0.2.6 and einops. Each golden is a folder:
 
@@ -14,7 +15,7 @@ Needs torch, numpy, lite-mamba 0.2.6 and einops. Each golden is a folder:
                                      y_steps  lite_mamba in float32, x fed token by token through step()
                                      conv_state.k (B, d_inner, S_k) and ssm_state (B, d_inner, d_state) after those steps
 
-index.txt lists the blocks; index_lm.txt the language models, whose io.safetensors has tokens (B, L), and logits
+index.txt lists the blocks; index_states.txt those of goldens_states.py; index_lm.txt the language models, whose io.safetensors has tokens (B, L), and logits
 (B, L, vocabulary) of lite_mamba in float32 and logits64 in float64.
 
 What each is made from is read back from the files, so a golden also shows that the export is complete. Weights and inputs
@@ -50,6 +51,7 @@ import numpy as np
 
 import export as ex
 
+PREFIXES = ("tf-", "states-")  # of those that other programs make
 TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "goldens")
 ALL = ("baseline", "ptcn", "stcn", "dpwc")
 GATED = ("ptcn", "dpwc")
@@ -174,18 +176,22 @@ def read_weights(folder):
     return weights
 
 
-def write_io(folder, arrays):
+def write_io(folder, arrays, file="io.safetensors"):
     tensors = []
     for name, array in arrays.items():
         array = np.ascontiguousarray(array, np.float32)
         assert np.isfinite(array).all(), f"{folder}: {name} is not finite"
         tensors.append((name, "F32", array.shape, array.tobytes()))
-    ex.write_safetensors(os.path.join(folder, "io.safetensors"), tensors)
+    ex.write_safetensors(os.path.join(folder, file), tensors)
 
 
 def read_io(folder):
-    return {name: np.frombuffer(data, "<f4").reshape(shape)
-            for name, (_, shape, data) in ex.read_safetensors(os.path.join(folder, "io.safetensors")).items()}
+    return read_arrays(os.path.join(folder, "io.safetensors"))
+
+
+def read_arrays(path):
+    """{name: array} of a file of F32."""
+    return {name: np.frombuffer(data, "<f4").reshape(shape) for name, (_, shape, data) in ex.read_safetensors(path).items()}
 
 
 def error(a, b):
@@ -314,15 +320,25 @@ def load_block(module, weights):
     return module
 
 
-def stream(module, x, dtype):
-    """x token by token through step(): outputs, the list of convolution states, the scan state."""
+def empty_cache(module, batch, dtype):
+    """The list of convolution states of a new sequence, and its scan state."""
     import torch
     lengths = getattr(module, "conv_state_lens", [module.d_conv])
-    conv = [torch.zeros(x.shape[0], module.d_inner, length, dtype=dtype) for length in lengths]
-    ssm = torch.zeros(x.shape[0], module.d_inner, module.d_state, dtype=dtype)
+    conv = [torch.zeros(batch, module.d_inner, length, dtype=dtype) for length in lengths]
+    return conv, torch.zeros(batch, module.d_inner, module.d_state, dtype=dtype)
+
+
+def stream_from(module, x, conv, ssm):
+    """x token by token through step(), which moves the states on in place: outputs."""
+    import torch
     cache = conv if hasattr(module, "conv_state_lens") else conv[0]  # BaselineMamba takes a bare tensor
-    outputs = [module.step(x[:, t:t + 1], cache, ssm)[0] for t in range(x.shape[1])]
-    return torch.cat(outputs, 1), conv, ssm
+    return torch.cat([module.step(x[:, t:t + 1], cache, ssm)[0] for t in range(x.shape[1])], 1)
+
+
+def stream(module, x, dtype):
+    """x token by token from nothing: outputs, the list of convolution states, the scan state."""
+    conv, ssm = empty_cache(module, x.shape[0], dtype)
+    return stream_from(module, x, conv, ssm), conv, ssm
 
 
 def export_mixed(block, folder):
@@ -495,6 +511,9 @@ INDEX_HEAD = """\
 # The goldens, one folder a line, then the largest |result - y64| over max|y64| where 2e-6 is not enough.
 # Against y, what lite_mamba computes in float32, 1e-5 holds everywhere. Made by tools/goldens.py and tools/goldens_tf.py.
 """
+INDEX_STATES_HEAD = """\
+# States that lite-mamba saved, and how it goes on from them. Made by tools/goldens_states.py, which says what is in them.
+"""
 INDEX_LM_HEAD = """\
 # The language models among the goldens: tokens, logits, logits64. The same tolerances.
 """
@@ -503,9 +522,11 @@ INDEX_LM_HEAD = """\
 def write_index(root):
     folders = sorted(n for n in os.listdir(root) if os.path.exists(os.path.join(root, n, "io.safetensors")))
     models = [n for n in folders if n.startswith("lm-")]
-    names = [n for n in folders if n not in models]
-    with open(os.path.join(root, "index_lm.txt"), "w", encoding="utf-8") as file:
-        file.write(INDEX_LM_HEAD + "".join(f"{name}\n" for name in models))
+    states = [n for n in folders if n.startswith("states-")]
+    names = [n for n in folders if n not in models + states]
+    for index, head, listed in (("index_lm.txt", INDEX_LM_HEAD, models), ("index_states.txt", INDEX_STATES_HEAD, states)):
+        with open(os.path.join(root, index), "w", encoding="utf-8") as file:
+            file.write(head + "".join(f"{name}\n" for name in listed))
     with open(os.path.join(root, "index.txt"), "w", encoding="utf-8") as file:
         file.write(INDEX_HEAD)
         for name in names:
@@ -523,6 +544,9 @@ def compare(made, name):
         if open(os.path.join(old, file), "rb").read() != open(os.path.join(new, file), "rb").read():
             lines.append(f"{name}: {file} differs")
     was, now = read_io(old), read_io(new)
+    for arrays, folder in ((was, old), (now, new)):
+        state = os.path.join(folder, "state.safetensors")
+        arrays.update(read_arrays(state) if os.path.exists(state) else {})
     if set(was) != set(now):
         return [*lines, f"{name}: tensors {sorted(set(was) ^ set(now))} are in one of the two only"]
     for tensor, value in now.items():
@@ -538,7 +562,8 @@ def main(make, prefix, summary):
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--check", action="store_true", help="make them again elsewhere and compare with the tree")
     options = parser.parse_args()
-    mine = lambda name: name.startswith("tf-") == (prefix == "tf-") and os.path.isdir(os.path.join(TREE, name))
+    kind = lambda name: next((p for p in PREFIXES if name.startswith(p)), "")
+    mine = lambda name: kind(name) == prefix and os.path.isdir(os.path.join(TREE, name))
     with tempfile.TemporaryDirectory() as made:
         names = make(made)
         stale = [n for n in sorted(os.listdir(TREE)) if mine(n) and n not in names] if os.path.isdir(TREE) else []
