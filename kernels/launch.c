@@ -44,13 +44,14 @@
  *                two; none with WG_X 1); WG_Y is 1
  * embed          WG_Y is 1                            WG_X·LANES columns        1 row                1
  *
- * The `cpu` device takes every constant as 1, except B_TRANS, and STATES, which is d_state.
+ * `cpu` and `reference` take every constant as 1, except B_TRANS, and STATES, which is d_state.
  */
 #include "kernels/launch_internal.h"
 
 lm_launch_class lm_class_of(const lm_device_info *info)
 {
     if (info->type == LM_DEVICE_REFERENCE) return CLASS_REFERENCE;
+    if (info->backend == LM_BACKEND_CPU && info->type == LM_DEVICE_CPU) return CLASS_NATIVE;
     if (info->lanes > 1) return CLASS_WIDE;
     /* OpenCL on a processor without wide lanes runs the mapping of GPUs: a way to test it without one. */
     return info->type == LM_DEVICE_CPU && info->backend == LM_BACKEND_VULKAN ? CLASS_PROCESSOR : CLASS_GPU;

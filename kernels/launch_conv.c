@@ -11,6 +11,7 @@ lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_c
     case CLASS_GPU:
     case CLASS_PROCESSOR: steps = length >= 8 ? 8 : 1; break;
     case CLASS_WIDE: steps = length >= 8 ? 32 : 1; break;
+    case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
     lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, (int32_t)steps}};

@@ -74,6 +74,7 @@ static void plan_gemm(const lm_device_info *info, const lm_gemm_params *p, bool 
         else
             x = y = 8, tile_m = tile_n = 32;
         break;
+    case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, b_trans, (int32_t)tile_m, (int32_t)tile_n};

@@ -13,6 +13,7 @@ typedef enum lm_launch_class {
     CLASS_GPU,       /* many lanes, shared memory is fast */
     CLASS_WIDE,      /* OpenCL on a processor: one lane a group, LANES floats side by side */
     CLASS_PROCESSOR, /* lanes vectorised by the driver (lavapipe): barriers are slow, small groups */
+    CLASS_NATIVE,    /* `cpu`: one call a dispatch, which tiles and threads itself */
     CLASS_REFERENCE, /* plain C, one call a dispatch */
 } lm_launch_class;
 

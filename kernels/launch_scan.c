@@ -4,7 +4,7 @@
 /* States in registers of one dispatch; more take another pass over u, delta and y. */
 static uint32_t scan_states(const lm_device_info *info, uint32_t d_state)
 {
-    if (lm_class_of(info) == CLASS_REFERENCE) return d_state;
+    if (lm_class_of(info) == CLASS_REFERENCE || lm_class_of(info) == CLASS_NATIVE) return d_state;
     return d_state <= 1 ? 1 : d_state <= 4 ? 4 : d_state <= 8 ? 8 : 16;
 }
 
@@ -24,6 +24,7 @@ void lm_scan_plan(const lm_device *device, lm_scan_params *params)
     case CLASS_GPU: enough = 16384, wanted = 32768; break;
     case CLASS_WIDE: enough = 2 * (uint64_t)info->lanes * lm_units_of(info), wanted = 2 * enough; break;
     case CLASS_PROCESSOR: enough = 32 * (uint64_t)lm_units_of(info), wanted = 2 * enough; break;
+    case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
     const uint32_t shortest = 32;

@@ -1,4 +1,4 @@
-/* runtime/backend.h: the contract that every backend (opencl, vulkan, cpu) fills.
+/* runtime/backend.h: the contract that every backend (opencl, vulkan, cpu, reference) fills.
  *
  * The public layer (context.c, buffer.c, list.c) checks arguments, keeps the pipeline cache and finds hazards; a
  * backend trusts what it is given. A backend reports failure with lm_fail(), naming the driver call and its code, and
@@ -118,7 +118,7 @@ struct lm_backend_ops {
     double (*list_time_ns)(lm_list *list);
 };
 
-extern const lm_backend_ops lm_backend_cpu, lm_backend_opencl, lm_backend_vulkan;
+extern const lm_backend_ops lm_backend_cpu, lm_backend_reference, lm_backend_opencl, lm_backend_vulkan;
 
 /* ---- helpers for backends and the host ------------------------------------------------------------------------------ */
 

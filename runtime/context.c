@@ -69,6 +69,7 @@ static const lm_backend_ops *const backends[] = {
     &lm_backend_vulkan,
 #endif
     &lm_backend_cpu,
+    &lm_backend_reference,
 };
 
 lm_status lm_context_create(const lm_context_params *params, lm_context **out)

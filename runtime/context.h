@@ -4,7 +4,7 @@
 
 #include "runtime/backend.h"
 
-enum { LM_BACKEND_COUNT = 3 };
+enum { LM_BACKEND_COUNT = 4 };
 
 struct lm_context {
     lm_log_callback log;

@@ -18,7 +18,7 @@ lm_status lm_device_check(lm_device *device)
     return LM_OK;
 }
 
-/* Smaller is better. A driver on the processor never comes before a real device; litemamba's own reference is last. */
+/* Smaller is better. The processor never comes before a real device, nor a driver on it before `cpu`; the reference is last. */
 static int device_rank(const lm_device_info *info)
 {
     bool opencl = info->backend == LM_BACKEND_OPENCL;
@@ -27,10 +27,10 @@ static int device_rank(const lm_device_info *info)
     case LM_DEVICE_INTEGRATED: return 2 + opencl;
     case LM_DEVICE_VIRTUAL: return 4 + opencl;
     case LM_DEVICE_OTHER: return 6 + opencl;
-    case LM_DEVICE_CPU: return 8 + !opencl; /* here OpenCL has vectors of 16 */
-    case LM_DEVICE_REFERENCE: return 10;
+    case LM_DEVICE_CPU: return info->backend == LM_BACKEND_CPU ? 8 : 9 + !opencl; /* here OpenCL has vectors of 16 */
+    case LM_DEVICE_REFERENCE: return 11;
     }
-    return 11;
+    return 12;
 }
 
 static bool contains_ignoring_case(const char *text, const char *part)

@@ -13,7 +13,7 @@
 
 static struct criterion_test_params backends(void)
 {
-    static lm_test_target targets[] = {{"cpu", 0}, {"opencl", 0}, {"vulkan", 0}};
+    static lm_test_target targets[] = {{"cpu", 0}, {"reference", 0}, {"opencl", 0}, {"vulkan", 0}};
     return cr_make_param_array(lm_test_target, targets, sizeof targets / sizeof *targets);
 }
 

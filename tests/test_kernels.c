@@ -11,10 +11,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Turning wide lanes off runs the code of GPUs, with one float a lane, on an OpenCL processor; without large shared memory
+/* `cpu` has a level of instructions less with each of AVX-512 and AVX2 turned off. Turning wide lanes off runs the code of GPUs, with one float a lane, on an OpenCL processor; without large shared memory
  * the smaller tiles are chosen. */
 static lm_test_target targets[] = {
     {"cpu", 0},
+    {"cpu", LM_CAP_AVX512},
+    {"cpu", LM_CAP_AVX512 | LM_CAP_AVX2},
+    {"cpu", LM_CAP_THREADS},
+    {"reference", 0},
     {"opencl", 0},
     {"opencl", LM_CAP_WIDE_LANES},
     {"opencl", LM_CAP_LARGE_SHARED | LM_CAP_SUBGROUP | LM_CAP_FLOAT16_STORAGE | LM_CAP_UNIFIED_MEMORY},

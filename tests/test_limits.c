@@ -168,7 +168,7 @@ Test(limits, calls_fit_the_device)
         }
         lm_model_destroy(&model);
     }
-    device->info.type = LM_DEVICE_REFERENCE;
+    device->info.type = LM_DEVICE_CPU;
     lm_test_close(&device);
 }
 

@@ -107,23 +107,26 @@ Test(runtime, refuses_null)
 
 Test(runtime, lists_devices_in_order)
 {
-    static const int place[] = {[LM_BACKEND_OPENCL] = 0, [LM_BACKEND_VULKAN] = 1, [LM_BACKEND_CPU] = 2};
+    static const int place[] = {[LM_BACKEND_OPENCL] = 0, [LM_BACKEND_VULKAN] = 1, [LM_BACKEND_CPU] = 2,
+                                [LM_BACKEND_REFERENCE] = 3};
     lm_context *context = lm_test_context();
     const size_t count = lm_context_device_count(context);
-    cr_assert_geq(count, 1);
+    cr_assert_geq(count, 2);
     cr_expect_null(lm_context_device_info(context, count));
     cr_expect_null(lm_context_device_info(context, SIZE_MAX));
-    uint32_t next[3] = {0};
+    uint32_t next[4] = {0};
     int last = 0;
     for (size_t i = 0; i < count; i++) {
         const lm_device_info *info = lm_context_device_info(context, i);
         static const char *const names[] = {
-            [LM_BACKEND_CPU] = "cpu", [LM_BACKEND_OPENCL] = "opencl", [LM_BACKEND_VULKAN] = "vulkan"};
+            [LM_BACKEND_CPU] = "cpu", [LM_BACKEND_OPENCL] = "opencl", [LM_BACKEND_VULKAN] = "vulkan",
+            [LM_BACKEND_REFERENCE] = "reference"};
         cr_assert_geq(place[info->backend], last);
         last = place[info->backend];
         cr_expect_eq(info->index, next[info->backend]++);
         char id[32];
-        snprintf(id, sizeof id, info->backend == LM_BACKEND_CPU ? "%s" : "%s:%u", names[info->backend], info->index);
+        const bool own = info->backend == LM_BACKEND_CPU || info->backend == LM_BACKEND_REFERENCE; /* of which there is one */
+        snprintf(id, sizeof id, own ? "%s" : "%s:%u", names[info->backend], info->index);
         cr_expect_str_eq(info->id, id);
         cr_expect(info->name[0] && info->driver[0] && info->api[0], "%s has no name, driver or API", id);
         cr_expect(info->memory_bytes > 0 && info->max_allocation_bytes > 0 && info->max_binding_bytes > 0, "%s", id);
@@ -135,7 +138,7 @@ Test(runtime, lists_devices_in_order)
         cr_expect_eq(info->lanes == 16, (info->capabilities & LM_CAP_WIDE_LANES) != 0);
         cr_expect_eq(info->timestamp_ns > 0, (info->capabilities & LM_CAP_TIMESTAMPS) != 0);
     }
-    cr_expect_eq(last, 2, "`cpu` is always there, and last");
+    cr_expect_eq(last, 3, "`reference` is always there, and last");
 }
 
 /* ---- names ------------------------------------------------------------------------------------------------------ */
@@ -158,10 +161,12 @@ Test(runtime, opens_by_name)
     expect_open("cpu", "cpu", LM_OK);
     expect_open("CPU", "cpu", LM_OK);
     expect_open("cpu:0", "cpu", LM_OK);
-    expect_open("cpu:REFERENCE", "cpu", LM_OK);
+    expect_open("cpu:LITEMAMBA", "cpu", LM_OK);
+    expect_open("reference", "reference", LM_OK);
+    expect_open("Reference:0", "reference", LM_OK);
     static const char *const wrong[] = {
         "cp", "cpux", "cpu:", "cpu:1", "cpu:-1", "cpu:00000000000000000000", "opencl:99", "vulkan:99", "opencl:4294967296",
-        "gpu", " cpu", "cpu ", ":", "vulkan:no such name"};
+        "references", "gpu", " cpu", "cpu ", ":", "vulkan:no such name"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         expect_open(wrong[i], "", LM_ERROR_NO_DEVICE);
         cr_expect(strstr(lm_last_error(), wrong[i]), "the message does not name '%s': %s", wrong[i], lm_last_error());
@@ -197,7 +202,7 @@ Test(runtime, environment_counts_only_without_a_name)
     lm_device_destroy(&device);
 }
 
-/* A driver on the processor never comes before a GPU, and the reference never before a driver. */
+/* The processor never comes before a GPU, a driver on it never before `cpu`, and the reference is last. */
 Test(runtime, without_a_name_the_best)
 {
     unsetenv("LITEMAMBA_DEVICE");
@@ -210,10 +215,11 @@ Test(runtime, without_a_name_the_best)
     lm_device *device = NULL;
     cr_assert_eq(lm_device_open(context, NULL, NULL, &device), LM_OK, "%s", lm_last_error());
     cr_expect_eq(lm_device_get_info(device)->type, best);
+    if (best == LM_DEVICE_CPU) cr_expect_str_eq(lm_device_get_info(device)->id, "cpu");
     lm_device_destroy(&device);
 
     context = create_context(&(lm_context_params){.no_opencl = true, .no_vulkan = true});
-    cr_expect_eq(lm_context_device_count(context), 1);
+    cr_expect_eq(lm_context_device_count(context), 2);
     cr_assert_eq(lm_device_open(context, NULL, NULL, &device), LM_OK, "%s", lm_last_error());
     cr_expect_str_eq(lm_device_get_info(device)->id, "cpu");
     lm_device_destroy(&device);

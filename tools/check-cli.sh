@@ -92,7 +92,8 @@ checks=$((checks + 1))
 if [ -e "$folder/new" ]; then fail "a refused init made its folder"; fi
 
 # ---- devices and folders ----------------------------------------------------------------------------------------------------
-expect 0 '^cpu  *reference ' devices
+expect 0 '^cpu  *processor ' devices
+expect 0 '^reference  *reference ' devices
 expect 0 '"backend": "cpu"' devices --json
 expect 1 'nonsense' generate "$small" --prompt x --device nonsense
 expect 1 'nonsense:7' info "$folder/nonsense:7"

@@ -7,7 +7,7 @@ enum {
     /* of a measurement */
     PROMPT_LENGTH = 512,
     NEW_TOKENS = 65,
-    /* the same on `cpu`, which is not built for speed */
+    /* the same on `reference`, which is not built for speed */
     REFERENCE_PROMPT = 32,
     REFERENCE_TOKENS = 9,
     /* tokens whose logits are compared with the float64 reference */

@@ -10,6 +10,7 @@ static const char *backend_name(lm_backend backend)
     case LM_BACKEND_CPU: return "cpu";
     case LM_BACKEND_OPENCL: return "opencl";
     case LM_BACKEND_VULKAN: return "vulkan";
+    case LM_BACKEND_REFERENCE: return "reference";
     }
     return "unknown";
 }
@@ -34,6 +35,8 @@ static const struct {
     {LM_CAP_SUBGROUP, "subgroup"},     {LM_CAP_FLOAT16_STORAGE, "float16_storage"},
     {LM_CAP_TIMESTAMPS, "timestamps"}, {LM_CAP_UNIFIED_MEMORY, "unified_memory"},
     {LM_CAP_WIDE_LANES, "wide_lanes"}, {LM_CAP_LARGE_SHARED, "large_shared"},
+    {LM_CAP_THREADS, "threads"},       {LM_CAP_AVX2, "avx2"},
+    {LM_CAP_AVX512, "avx512"},
 };
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------- */

@@ -67,7 +67,7 @@ typedef struct lm_model_params {
     uint64_t workspace_bytes; /* most device memory for activations of one pass; longer inputs are cut into passes, which
                                * changes nothing in the result beyond rounding [256 MiB] */
     bool deterministic;       /* a token's result is the same, bit for bit, however its sequence is cut into calls, and whatever
-                               * else is in the batch (on `cpu` only the latter: its state is float64 within a call);
+                               * else is in the batch (on `reference` only the latter: its state is float64 in a call);
                                * slower on long inputs (README, "Bit for bit") */
     bool device_times;        /* measure lm_model_device_seconds; costs a little on every call */
 } lm_model_params;

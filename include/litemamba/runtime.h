@@ -75,8 +75,8 @@ typedef struct lm_context_params {
     bool validate;           /* turn on VK_LAYER_KHRONOS_validation where installed; its messages go to the log as errors */
 } lm_context_params;
 
-/* Loads what is installed and lists every device. Missing or broken drivers are logged, not errors: `cpu` is always
- * there. Signal handlers that a driver installs while loading are put back. */
+/* Loads what is installed and lists every device. Missing or broken drivers are logged, not errors: `cpu` and
+ * `reference` are always there. Signal handlers that a driver installs while loading are put back. */
 LM_API lm_status lm_context_create(const lm_context_params *params, lm_context **context);
 
 /* Every device of the context must be destroyed before. Sets *context to NULL; NULL is ignored. */
@@ -84,15 +84,20 @@ LM_API void lm_context_destroy(lm_context **context);
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-typedef enum lm_backend { LM_BACKEND_CPU = 0, LM_BACKEND_OPENCL = 1, LM_BACKEND_VULKAN = 2 } lm_backend;
+typedef enum lm_backend {
+    LM_BACKEND_CPU = 0,       /* litemamba's own kernels on the host's processor */
+    LM_BACKEND_OPENCL = 1,
+    LM_BACKEND_VULKAN = 2,
+    LM_BACKEND_REFERENCE = 3, /* plain C with double accumulators: what the others are checked against */
+} lm_backend;
 
 typedef enum lm_device_type {
     LM_DEVICE_DISCRETE = 0,   /* a GPU with memory of its own */
     LM_DEVICE_INTEGRATED = 1, /* a GPU that shares the host's memory */
     LM_DEVICE_VIRTUAL = 2,    /* a GPU seen through a virtual machine */
     LM_DEVICE_OTHER = 3,      /* an accelerator of another kind */
-    LM_DEVICE_CPU = 4,        /* a driver that runs on the host's processor (PoCL, lavapipe) */
-    LM_DEVICE_REFERENCE = 5,  /* litemamba's own `cpu` */
+    LM_DEVICE_CPU = 4,        /* the host's processor: `cpu`, or a driver that runs there (PoCL, lavapipe) */
+    LM_DEVICE_REFERENCE = 5,  /* `reference`: right rather than fast */
 } lm_device_type;
 
 /* Capabilities beyond the baseline; lm_device_params.disable masks them. */
@@ -103,13 +108,17 @@ enum {
     LM_CAP_UNIFIED_MEMORY = 1u << 3,  /* buffers can be mapped without a copy */
     LM_CAP_WIDE_LANES = 1u << 4,      /* OpenCL on a processor: kernels work on 16 floats a lane */
     LM_CAP_LARGE_SHARED = 1u << 5,    /* 32 KiB or more of work-group memory */
+    /* of `cpu` */
+    LM_CAP_THREADS = 1u << 24,        /* more than one thread; results do not depend on it */
+    LM_CAP_AVX2 = 1u << 25,           /* and FMA */
+    LM_CAP_AVX512 = 1u << 26,         /* F, BW, DQ and VL; not used without LM_CAP_AVX2 */
 };
 
 typedef struct lm_device_info {
     lm_backend backend;
     lm_device_type type;
     uint32_t index;                  /* among the backend's devices */
-    char id[32];                     /* "cpu", "opencl:0", "vulkan:1" */
+    char id[32];                     /* "cpu", "reference", "opencl:0", "vulkan:1" */
     char name[256];                  /* the driver's name of it */
     char driver[256];                /* platform or driver, with its version */
     char api[64];                    /* e.g. "Vulkan 1.3.230", "OpenCL 3.0" */
@@ -129,7 +138,7 @@ typedef struct lm_device_info {
     double timestamp_ns;             /* nanoseconds a tick, 0 without timestamps */
 } lm_device_info;
 
-/* Devices in the order opencl, vulkan, cpu. The pointer lives as long as the context; NULL past the end. */
+/* Devices in the order opencl, vulkan, cpu, reference. The pointer lives as long as the context; NULL past the end. */
 LM_API size_t lm_context_device_count(const lm_context *context);
 LM_API const lm_device_info *lm_context_device_info(const lm_context *context, size_t index);
 
@@ -139,10 +148,10 @@ typedef struct lm_device_params {
     uint32_t disable;          /* LM_CAP_... not to use, to test or to compare paths */
 } lm_device_params;
 
-/* Opens a device by name: "cpu"; "opencl" or "vulkan" (the best of that backend); "opencl:1" (its index);
+/* Opens a device by name: "cpu" or "reference"; "opencl" or "vulkan" (the best of that backend); "opencl:1" (its index);
  * "vulkan:H200" (part of the device's name or driver, in any case). NULL or "" means LITEMAMBA_DEVICE from the
  * environment, or without it the best: discrete before integrated before virtual GPUs, Vulkan before OpenCL among
- * equals, and a driver on the processor only when there is no GPU (OpenCL, then Vulkan, then `cpu`). Destroy with
+ * equals, and the processor only when there is no GPU: `cpu`, before drivers that run there. Destroy with
  * lm_device_destroy. LM_ERROR_NO_DEVICE when no device has that name. */
 LM_API lm_status lm_device_open(lm_context *context, const char *name, const lm_device_params *params,
                                 lm_device **device);

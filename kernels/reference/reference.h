@@ -2,7 +2,7 @@
  *
  * The functions named in kernels.def take a kernel's parameters, its specialisation constants (of which only B_TRANS and
  * STATES matter here) and its bindings in order (float32 and int32 arrays), and compute exactly what kernels/params.h says;
- * they are the `cpu` device. lm_reference_block is the whole block in float64.
+ * they are the `reference` device. lm_reference_block is the whole block in float64.
  */
 #ifndef LM_REFERENCE_H
 #define LM_REFERENCE_H

@@ -1,37 +1,19 @@
-/* runtime/cpu/cpu.c: the `cpu` device: runs the reference kernels on the host, one after the other.
+/* runtime/cpu/cpu.c: the devices of the host's processor.
  *
- * It is the oracle of the tests, written to be right rather than fast: buffers are host memory, a dispatch is a function
- * call, and there is nothing to order. */
+ * `cpu` runs the kernels of kernels/cpu, vectorised and on all threads (run.c). `reference` runs those of kernels/reference one after
+ * the other: it is the oracle of the tests, written to be right rather than fast. All else is the same: buffers are host memory and
+ * a dispatch is a function call. */
+#include "runtime/cpu/cpu.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-#include "runtime/backend.h"
-
-typedef enum cpu_command_kind { CPU_DISPATCH, CPU_COPY, CPU_FILL } cpu_command_kind;
-
-typedef struct cpu_command {
-    cpu_command_kind kind;
-    const lm_pipeline *pipeline;
-    unsigned char params[LM_MAX_PARAMS];
-    void *buffers[LM_MAX_BINDINGS]; /* copy: to, from; fill: to */
-    uint64_t size;                  /* copy and fill */
-    uint32_t word;
-} cpu_command;
-
-typedef struct cpu_list {
-    lm_list base;
-    cpu_command *commands;
-    size_t count, capacity;
-    double time_ns;
-} cpu_list;
 
 /* "model name" of /proc/cpuinfo; other systems keep the plain name. */
 static void processor_name(char *name, size_t size)
 {
-    snprintf(name, size, "reference");
+    snprintf(name, size, "processor");
     FILE *file = fopen("/proc/cpuinfo", "re");
     if (file == NULL) return;
     char line[512];
@@ -39,15 +21,42 @@ static void processor_name(char *name, size_t size)
         char *colon = strchr(line, ':');
         if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
         colon[1 + strcspn(colon + 1, "\n")] = '\0';
-        snprintf(name, size, "reference on%.200s", colon + 1);
+        snprintf(name, size, "%.200s", colon + 1 + strspn(colon + 1, " "));
         break;
     }
     fclose(file);
 }
 
-static lm_status cpu_load(lm_context *context, const lm_context_params *params, lm_driver **out)
+/* ---- levels ---------------------------------------------------------------------------------------------------------------- */
+
+/* What the processor, and the system that saves its registers, can do of what there are kernels for. */
+static uint32_t find_levels(void)
 {
-    (void)params;
+    uint32_t found = 0;
+#if defined(LM_CPU_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found |= LM_CAP_AVX2;
+    if ((found & LM_CAP_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        found |= LM_CAP_AVX512;
+#endif
+    return found;
+}
+
+static const lm_cpu_level *level_of(uint32_t capabilities)
+{
+#if defined(LM_CPU_X86)
+    if ((capabilities & LM_CAP_AVX2) && (capabilities & LM_CAP_AVX512)) return &lm_cpu_level_avx512;
+    if (capabilities & LM_CAP_AVX2) return &lm_cpu_level_avx2;
+#endif
+    (void)capabilities;
+    return &lm_cpu_level_generic;
+}
+
+/* ---- devices --------------------------------------------------------------------------------------------------------------- */
+
+static lm_status load_one(lm_context *context, lm_driver **out)
+{
     lm_driver *driver = calloc(1, sizeof *driver);
     lm_device_info *info = calloc(1, sizeof *info);
     if (driver == NULL || info == NULL) {
@@ -55,14 +64,10 @@ static lm_status cpu_load(lm_context *context, const lm_context_params *params, 
         free(info);
         return lm_fail(context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
     }
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE), units = sysconf(_SC_NPROCESSORS_ONLN);
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     const uint64_t memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_C(1) << 32;
     *info = (lm_device_info){
-        .backend = LM_BACKEND_CPU,
-        .type = LM_DEVICE_REFERENCE,
-        .id = "cpu",
         .driver = "litemamba",
-        .api = "C11, double accumulators",
         .memory_bytes = memory,
         .max_allocation_bytes = memory,
         .max_binding_bytes = UINT32_MAX - 3u,
@@ -71,15 +76,44 @@ static lm_status cpu_load(lm_context *context, const lm_context_params *params, 
         .max_workgroup_dim = {1024, 1024, 64},
         .max_groups = {INT32_MAX, INT32_MAX, INT32_MAX},
         .shared_bytes = 16384,
-        .compute_units = units > 0 ? (uint32_t)units : 1,
+        .compute_units = 1,
         .lanes = 1,
         .capabilities = LM_CAP_UNIFIED_MEMORY | LM_CAP_TIMESTAMPS,
         .timestamp_ns = 1.0,
     };
-    processor_name(info->name, sizeof info->name);
     driver->devices = info;
     driver->device_count = 1;
     *out = driver;
+    return LM_OK;
+}
+
+static lm_status cpu_load(lm_context *context, const lm_context_params *params, lm_driver **out)
+{
+    (void)params;
+    lm_status status = load_one(context, out);
+    if (status != LM_OK) return status;
+    lm_device_info *info = (*out)->devices;
+    info->backend = LM_BACKEND_CPU;
+    info->type = LM_DEVICE_CPU;
+    info->compute_units = lm_team_threads();
+    info->capabilities |= find_levels() | (info->compute_units > 1 ? LM_CAP_THREADS : 0);
+    snprintf(info->id, sizeof info->id, "cpu");
+    snprintf(info->api, sizeof info->api, "C11, %s, %u threads", level_of(info->capabilities)->name, info->compute_units);
+    processor_name(info->name, sizeof info->name);
+    return LM_OK;
+}
+
+static lm_status reference_load(lm_context *context, const lm_context_params *params, lm_driver **out)
+{
+    (void)params;
+    lm_status status = load_one(context, out);
+    if (status != LM_OK) return status;
+    lm_device_info *info = (*out)->devices;
+    info->backend = LM_BACKEND_REFERENCE;
+    info->type = LM_DEVICE_REFERENCE;
+    snprintf(info->id, sizeof info->id, "reference");
+    snprintf(info->api, sizeof info->api, "C11, double accumulators");
+    processor_name(info->name, sizeof info->name);
     return LM_OK;
 }
 
@@ -87,12 +121,30 @@ static void cpu_unload(lm_driver *driver) { free(driver); }
 
 static lm_status cpu_open(lm_driver *driver, const lm_device_info *info, lm_device **out)
 {
-    (void)info;
-    *out = calloc(1, sizeof **out);
-    return *out != NULL ? LM_OK : lm_fail(driver->context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
+    cpu_device *device = calloc(1, sizeof *device);
+    if (device == NULL) return lm_fail(driver->context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
+    device->threads = 1;
+    if (info->backend == LM_BACKEND_CPU) {
+        device->level = level_of(info->capabilities);
+        device->threads = info->capabilities & LM_CAP_THREADS ? info->compute_units : 1;
+        device->scratch_stride = (device->level->scratch_bytes + 4095) & ~(size_t)4095;
+        /* Its pages cost nothing before a thread touches them. */
+        device->scratch = aligned_alloc(4096, device->threads * device->scratch_stride);
+        if (device->scratch == NULL) {
+            free(device);
+            return lm_fail(driver->context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
+        }
+    }
+    *out = &device->base;
+    return LM_OK;
 }
 
-static void cpu_close(lm_device *device) { free(device); }
+static void cpu_close(lm_device *device)
+{
+    lm_team_destroy(((cpu_device *)device)->team);
+    free(((cpu_device *)device)->scratch);
+    free(device);
+}
 
 static bool cpu_supports(const lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC])
 {
@@ -181,24 +233,31 @@ static void *view_address(const lm_view *view) { return (unsigned char *)view->b
 static lm_status cpu_list_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                    const uint32_t groups[3])
 {
-    (void)groups; /* the reference loops over everything itself */
+    (void)groups; /* kernels loop over everything themselves */
     const lm_kernel *kernel = lm_kernel_get(pipeline->kernel);
-    cpu_command command = {.kind = CPU_DISPATCH, .pipeline = pipeline};
+    const cpu_device *device = (const cpu_device *)list->device;
+    cpu_command command = {.kind = CPU_DISPATCH, .pipeline = pipeline, .parts = 1};
     memcpy(command.params, params, kernel->params_size);
     for (size_t i = 0; i < kernel->binding_count; i++) command.buffers[i] = view_address(&views[i]);
+    if (device->level != NULL && device->level->kernels[kernel->id].run != NULL) {
+        command.native = &device->level->kernels[kernel->id];
+        const lm_cpu_call call = {.params = command.params, .spec = pipeline->spec, .threads = device->threads};
+        command.parts = command.native->parts(&call);
+    }
     return append(list, &command);
 }
 
 static lm_status cpu_list_copy(lm_list *list, lm_view to, lm_view from)
 {
     const cpu_command command = {
-        .kind = CPU_COPY, .buffers = {view_address(&to), view_address(&from)}, .size = to.size};
+        .kind = CPU_COPY, .buffers = {view_address(&to), view_address(&from)}, .size = to.size, .parts = 1};
     return append(list, &command);
 }
 
 static lm_status cpu_list_fill(lm_list *list, lm_view to, uint32_t word)
 {
-    const cpu_command command = {.kind = CPU_FILL, .buffers = {view_address(&to)}, .size = to.size, .word = word};
+    const cpu_command command = {
+        .kind = CPU_FILL, .buffers = {view_address(&to)}, .size = to.size, .word = word, .parts = 1};
     return append(list, &command);
 }
 
@@ -214,32 +273,9 @@ static lm_status cpu_list_end(lm_list *list)
     return LM_OK;
 }
 
-static double now_ns(void)
+static lm_status cpu_list_submit(lm_list *list)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
-static void run(const cpu_command *command)
-{
-    switch (command->kind) {
-    case CPU_DISPATCH:
-        lm_kernel_get(command->pipeline->kernel)->reference(command->params, command->pipeline->spec, command->buffers);
-        break;
-    case CPU_COPY: memcpy(command->buffers[0], command->buffers[1], (size_t)command->size); break;
-    case CPU_FILL:
-        for (uint64_t i = 0; i < command->size / 4; i++) ((uint32_t *)command->buffers[0])[i] = command->word;
-        break;
-    }
-}
-
-static lm_status cpu_list_submit(lm_list *base)
-{
-    cpu_list *list = (cpu_list *)base;
-    const double start = now_ns();
-    for (size_t i = 0; i < list->count; i++) run(&list->commands[i]);
-    list->time_ns = now_ns() - start;
+    lm_cpu_run((cpu_list *)list);
     return LM_OK;
 }
 
@@ -251,28 +287,29 @@ static lm_status cpu_list_wait(lm_list *list)
 
 static double cpu_list_time_ns(lm_list *list) { return ((const cpu_list *)list)->time_ns; }
 
-const lm_backend_ops lm_backend_cpu = {
-    .backend = LM_BACKEND_CPU,
-    .name = "cpu",
-    .load = cpu_load,
-    .unload = cpu_unload,
-    .open = cpu_open,
-    .close = cpu_close,
-    .supports = cpu_supports,
-    .buffer_create = cpu_buffer_create,
-    .buffer_destroy = cpu_buffer_destroy,
-    .buffer_upload = cpu_buffer_upload,
-    .buffer_download = cpu_buffer_download,
-    .pipeline_create = cpu_pipeline_create,
-    .pipeline_destroy = cpu_pipeline_destroy,
-    .list_create = cpu_list_create,
-    .list_destroy = cpu_list_destroy,
-    .list_dispatch = cpu_list_dispatch,
-    .list_copy = cpu_list_copy,
-    .list_fill = cpu_list_fill,
-    .list_barrier = cpu_list_barrier,
-    .list_end = cpu_list_end,
-    .list_submit = cpu_list_submit,
-    .list_wait = cpu_list_wait,
-    .list_time_ns = cpu_list_time_ns,
-};
+/* Both have these. */
+#define SHARED_OPS \
+    .unload = cpu_unload, \
+    .open = cpu_open, \
+    .close = cpu_close, \
+    .supports = cpu_supports, \
+    .buffer_create = cpu_buffer_create, \
+    .buffer_destroy = cpu_buffer_destroy, \
+    .buffer_upload = cpu_buffer_upload, \
+    .buffer_download = cpu_buffer_download, \
+    .pipeline_create = cpu_pipeline_create, \
+    .pipeline_destroy = cpu_pipeline_destroy, \
+    .list_create = cpu_list_create, \
+    .list_destroy = cpu_list_destroy, \
+    .list_dispatch = cpu_list_dispatch, \
+    .list_copy = cpu_list_copy, \
+    .list_fill = cpu_list_fill, \
+    .list_barrier = cpu_list_barrier, \
+    .list_end = cpu_list_end, \
+    .list_submit = cpu_list_submit, \
+    .list_wait = cpu_list_wait, \
+    .list_time_ns = cpu_list_time_ns
+
+const lm_backend_ops lm_backend_cpu = {.backend = LM_BACKEND_CPU, .name = "cpu", .load = cpu_load, SHARED_OPS};
+const lm_backend_ops lm_backend_reference = {
+    .backend = LM_BACKEND_REFERENCE, .name = "reference", .load = reference_load, SHARED_OPS};

@@ -12,13 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const lm_test_backends[LM_TEST_BACKENDS] = {"cpu", "opencl", "vulkan"};
+const char *const lm_test_backends[LM_TEST_BACKENDS] = {"cpu", "reference", "opencl", "vulkan"};
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
 struct criterion_test_params lm_test_targets(void)
 {
-    static lm_test_target targets[] = {{"cpu", 0}, {"opencl", 0}, {"vulkan", 0}, {"opencl", LM_CAP_WIDE_LANES}};
+    static lm_test_target targets[] = {{"cpu", 0},
+                                       {"cpu", LM_CAP_AVX512 | LM_CAP_AVX2 | LM_CAP_THREADS},
+                                       {"reference", 0},
+                                       {"opencl", 0},
+                                       {"opencl", LM_CAP_WIDE_LANES},
+                                       {"vulkan", 0}};
     return cr_make_param_array(lm_test_target, targets, sizeof targets / sizeof *targets);
 }
 

@@ -16,8 +16,8 @@
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-/* The backends, in the order that tests take them: "cpu", "opencl", "vulkan". */
-enum { LM_TEST_BACKENDS = 3 };
+/* The backends, in the order that tests take them: "cpu", "reference", "opencl", "vulkan". */
+enum { LM_TEST_BACKENDS = 4 };
 extern const char *const lm_test_backends[LM_TEST_BACKENDS];
 
 /* A parameter of parameterized tests: one backend and the capabilities that the test turns off. */
@@ -26,7 +26,8 @@ typedef struct lm_test_target {
     uint32_t disable;
 } lm_test_target;
 
-/* The targets of tests of whole blocks and models: every backend, and OpenCL once more with the kernels that GPUs run. */
+/* The targets of tests of whole blocks and models: every backend, OpenCL once more with the kernels that GPUs run, and
+ * `cpu` with those that every processor runs, on one thread. */
 struct criterion_test_params lm_test_targets(void);
 
 /* The process's context, made at the first call. */
