@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* `cpu` has a level of instructions less with each of AVX-512 and AVX2 turned off. Turning wide lanes off runs the code of GPUs, with one float a lane, on an OpenCL processor; without large shared memory
- * the smaller tiles are chosen. */
+/* `cpu` has a level of instructions less with each of AVX-512 and AVX2 turned off. Turning wide lanes off runs the code of GPUs,
+ * with one float a lane, on an OpenCL processor; without large shared memory the smaller tiles are chosen. */
 static lm_test_target targets[] = {
     {"cpu", 0},
     {"cpu", LM_CAP_AVX512},

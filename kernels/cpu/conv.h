@@ -32,9 +32,10 @@ INLINE const float *conv_input(const lm_conv_params *p, void *const *buffers, co
     return (const float *)buffers[5] + ((size_t)row[LM_ROW_SLOT] * (size_t)p->history + (size_t)at) * (size_t)p->channels + first;
 }
 
-/* Some taps of one branch over `count` channels: sums go from `from` (NULL: zeros) to `to`, or through SiLU where they are the last. */
-INLINE void conv_taps(const float *const *inputs, const float *weight, size_t weight_stride, int taps, const float *from, float *sums,
-                      int count, bool last, float gate, bool adds, float *out)
+/* Some taps of one branch over `count` channels: from `from` (NULL: zeros) to `sums`, or through SiLU to `out` where they are the
+ * last. */
+INLINE void conv_taps(const float *const *inputs, const float *weight, size_t weight_stride, int taps, const float *from,
+                      float *sums, int count, bool last, float gate, bool adds, float *out)
 {
     for (int c = 0; c < count; c += LANES) {
         const int n = count - c;
@@ -81,9 +82,10 @@ static void conv_run(const lm_cpu_call *call, uint32_t part)
                 }
                 const float *w = weight + ((size_t)k * (size_t)p->taps + (size_t)j) * channels + first;
                 float *to = concat ? out + (size_t)i * channels : out;
-                if (taps == 3 && p->taps == 3) conv_taps(inputs, w, channels, 3, from, sums, count, true, gate, !concat && i > 0, to);
-                else if (taps == 4 && p->taps == 4) conv_taps(inputs, w, channels, 4, from, sums, count, true, gate, !concat && i > 0, to);
-                else conv_taps(inputs, w, channels, taps, from, sums, count, j + taps == p->taps, gate, !concat && i > 0, to);
+                const bool last = j + taps == p->taps, adds = !concat && i > 0;
+                if (p->taps == 3) conv_taps(inputs, w, channels, 3, from, sums, count, true, gate, adds, to);
+                else if (p->taps == 4) conv_taps(inputs, w, channels, 4, from, sums, count, true, gate, adds, to);
+                else conv_taps(inputs, w, channels, taps, from, sums, count, last, gate, adds, to);
                 from = sums;
             }
         }

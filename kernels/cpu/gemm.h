@@ -85,7 +85,8 @@ static void gemm_pack_b(const float *b, size_t ldb, bool trans, int cols, int de
 }
 
 /* sums += panel of A · panel of B, all of them in registers. */
-static void gemm_panels(const float *restrict a, const float *restrict b, int depth, bool first, float *restrict sums, size_t stride)
+static void gemm_panels(const float *restrict a, const float *restrict b, int depth, bool first, float *restrict sums,
+                        size_t stride)
 {
     vf s[GEMM_ROWS][2];
 #pragma GCC unroll 16

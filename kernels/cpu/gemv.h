@@ -1,8 +1,8 @@
 /* kernels/cpu/gemv.h: C = epilogue(A·B) for a few rows, which is reading B once.
  *
- * A part is a strip of columns of up to GEMV_ROWS rows. B stored (K, N): GEMV_STEP rows of B at a time are added to the strip's sums,
- * which lie in the nearest cache; each sum adds in order of k, as gemm's do. B stored (N, K): a column is a dot product, of which
- * lane l adds what k ≡ l modulo 2·LANES gives, in order, and the lanes are added at the end. */
+ * A part is a strip of columns of up to GEMV_ROWS rows. B stored (K, N): GEMV_STEP rows of B at a time are added to the strip's
+ * sums, which lie in the nearest cache; each sum adds in order of k, as gemm's do. B stored (N, K): a column is a dot product, of
+ * which lane l adds what k ≡ l modulo 2·LANES gives, in order, and the lanes are added at the end. */
 enum { GEMV_ROWS = 8, GEMV_STEP = 4, GEMV_COLS = 512, GEMV_WORK = 32768 };
 
 typedef struct gemv_strips {
@@ -28,7 +28,8 @@ static uint32_t gemv_parts(const lm_cpu_call *call)
 }
 
 /* sums[n] += sum of a[0 … STEP−1]·B rows, for each of the rows. */
-INLINE void gemv_step(const float *const *a, int k, const float *b, size_t ldb, int rows, int steps, int cols, float (*sums)[GEMV_COLS])
+INLINE void gemv_step(const float *const *a, int k, const float *b, size_t ldb, int rows, int steps, int cols,
+                      float (*sums)[GEMV_COLS])
 {
     for (int n = 0; n < cols; n += LANES) {
         vf from[GEMV_STEP];
@@ -43,7 +44,8 @@ INLINE void gemv_step(const float *const *a, int k, const float *b, size_t ldb, 
     }
 }
 
-static void gemv_rows_of_b(const float *const *a, const float *b, size_t ldb, int rows, int depth, int cols, float (*sums)[GEMV_COLS])
+static void gemv_rows_of_b(const float *const *a, const float *b, size_t ldb, int rows, int depth, int cols,
+                           float (*sums)[GEMV_COLS])
 {
     for (int r = 0; r < rows; r++) memset(sums[r], 0, sizeof sums[r]);
     int k = 0;

@@ -52,7 +52,8 @@ static void embed_run(const lm_cpu_call *call, uint32_t part)
     EACH_ROW(r, p, part) {
         const int64_t at = (int64_t)tokens[r] - p->first;
         if (at >= 0 && at < p->count)
-            memcpy((float *)call->buffers[2] + (size_t)r * cols, (const float *)call->buffers[1] + (size_t)at * cols, cols * sizeof(float));
+            memcpy((float *)call->buffers[2] + (size_t)r * cols, (const float *)call->buffers[1] + (size_t)at * cols,
+                   cols * sizeof(float));
     }
 }
 

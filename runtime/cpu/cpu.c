@@ -1,8 +1,8 @@
 /* runtime/cpu/cpu.c: the devices of the host's processor.
  *
- * `cpu` runs the kernels of kernels/cpu, vectorised and on all threads (run.c). `reference` runs those of kernels/reference one after
- * the other: it is the oracle of the tests, written to be right rather than fast. All else is the same: buffers are host memory and
- * a dispatch is a function call. */
+ * `cpu` runs the kernels of kernels/cpu, vectorised and on all threads (run.c). `reference` runs those of kernels/reference one
+ * after the other: it is the oracle of the tests, written to be right rather than fast. All else is the same: buffers are host
+ * memory and a dispatch is a function call. */
 #include "runtime/cpu/cpu.h"
 
 #include <stdio.h>

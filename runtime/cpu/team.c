@@ -1,8 +1,8 @@
 /* runtime/cpu/team.c: see team.h.
  *
- * `next` is all that helpers look at: how many parts nobody has taken yet, and above that a number that tells one piece of work from
- * the next. Who takes one off has a part; only then does it read what the work is, which cannot change before it is finished. Helpers
- * without work spin for a little while, as the next command is a few microseconds away, and then sleep. */
+ * `next` is all that helpers look at: how many parts nobody has taken yet, and above that a number that tells one piece of work
+ * from the next. Who takes one off has a part; only then does it read what the work is, which cannot change before it is finished.
+ * Helpers without work spin for a little while, as the next command is a few microseconds away, and then sleep. */
 #include "runtime/cpu/team.h"
 
 #include <pthread.h>

@@ -1,7 +1,8 @@
 /* runtime/cpu/team.h: threads that help one thread with the parts of its work. Internal.
  *
- * Not OpenMP: libgomp's threads spin for milliseconds where they wait for each other, so that on a busy machine a list of forty short
- * commands takes fifty times as long; they hang in a forked child, cannot be unloaded, and the thread sanitizer cannot see them. */
+ * Not OpenMP: libgomp's threads spin for milliseconds where they wait for each other, so that on a busy machine a list of forty
+ * short commands takes fifty times as long; they hang in a forked child, cannot be unloaded, and the thread sanitizer cannot see
+ * them. */
 #ifndef LM_TEAM_H
 #define LM_TEAM_H
 
