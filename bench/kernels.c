@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "kernels/check.h"
+#include "kernels/timing.h"
 
 enum { SEED = 20261, MOST_RUNS = 512 };
 
@@ -42,63 +42,16 @@ static const kernel_row kernel_rows[] = {
 
 typedef struct kernel_bench {
     bench_session *session;
-    lm_case *c;
-    lm_buffer *buffers[LM_CASE_MAX_BUFFERS];
-    lm_view views[LM_CASE_MAX_BUFFERS];
-    lm_list *list;
-    unsigned repetitions;
+    lm_timing timing;
 } kernel_bench;
 
-/* The library's own choice among the products. */
-static lm_status record_product(const lm_case *c, lm_list *list, const lm_view *views)
-{
-    return lm_launch_gemm(list, &c->params.gemm, c->spec[3] != 0, views[0], views[1], views[2], views[3], views[4]);
-}
-
-static lm_status make_case(const lm_device *device, const char *kernel, const char *shape, lm_case **c)
-{
-    const bool product = strcmp(kernel, "product") == 0;
-    for (int id = 0; id < LM_KERNEL_COUNT; id++) {
-        if (strcmp(lm_kernel_get((lm_kernel_id)id)->stem, product ? "gemm" : kernel) != 0) continue;
-        const lm_status status = lm_case_create_shape(device, (lm_kernel_id)id, shape, SEED, c);
-        if (status == LM_OK && product) (*c)->record = record_product;
-        return status;
-    }
-    return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "no kernel is called '%s'", kernel);
-}
-
 /* ---- a row ------------------------------------------------------------------------------------------------------ */
-
-static lm_status upload(kernel_bench *k)
-{
-    lm_status status = LM_OK;
-    for (size_t i = 0; i < k->c->buffer_count && status == LM_OK; i++) {
-        const lm_case_buffer *from = &k->c->buffers[i];
-        if (from->words == NULL) continue;
-        status = lm_buffer_create(k->session->device, &(lm_buffer_params){.size = 4 * (uint64_t)from->count}, &k->buffers[i]);
-        if (status == LM_OK) status = lm_buffer_upload(k->buffers[i], 0, from->words, 4 * (uint64_t)from->count);
-        if (status == LM_OK) k->views[i] = lm_view_whole(k->buffers[i]);
-    }
-    for (size_t i = 0; i < k->c->buffer_count; i++)
-        if (k->c->buffers[i].shared >= 0) k->views[i] = k->views[k->c->buffers[i].shared];
-    return status;
-}
-
-static lm_status make_list(kernel_bench *k, unsigned repetitions, bool timed)
-{
-    lm_list_destroy(&k->list);
-    k->repetitions = repetitions;
-    lm_status status = lm_list_create(k->session->device, timed, &k->list);
-    for (unsigned i = 0; i < repetitions && status == LM_OK; i++) status = k->c->record(k->c, k->list, k->views);
-    return status == LM_OK ? lm_list_end(k->list) : status;
-}
 
 static lm_status run(void *user, double *device)
 {
     const kernel_bench *k = user;
-    const lm_status status = lm_list_run(k->list);
-    *device = 1e-9 * lm_list_time_ns(k->list) / k->repetitions;
-    return status;
+    double host;
+    return lm_timing_run(&k->timing, &host, device);
 }
 
 static lm_status measure(kernel_bench *k, bench_row *row)
@@ -110,38 +63,38 @@ static lm_status measure(kernel_bench *k, bench_row *row)
     if (status != LM_OK) return status;
     /* Ten milliseconds, so that what a submission costs is lost in it; no more, so that no watchdog minds. */
     const double runs = 10e-3 / row->host.median;
-    status = make_list(k, runs > MOST_RUNS ? MOST_RUNS : runs < 1 ? 1 : (unsigned)runs, true);
+    status = lm_timing_repeat(&k->timing, runs > MOST_RUNS ? MOST_RUNS : runs < 1 ? 1 : (unsigned)runs, true);
     bench_times host;
     if (status == LM_OK) status = bench_measure(k->session, run, k, seconds, &host, &row->device);
     return status;
 }
 
-/* All of it where the reference can take it, else parts. The list has the case once, and its buffers their first content. */
+/* Before the first run. */
 static lm_status check(const kernel_bench *k, bench_row *row, char *text, size_t size)
 {
-    const bool whole = k->c->work <= CHECKED_WORK;
     lm_check_result result;
+    bool whole;
     snprintf(text, size, "unchecked");
     row->check = text;
     row->passed = true;
-    if (k->session->options->no_check || (!whole && k->c->cut == NULL)) return LM_OK;
-    const lm_status status = whole ? lm_check_case(k->session->device, k->c, &result)
-                                   : lm_check_parts(k->list, k->c, k->views, &result);
+    if (k->session->options->no_check) return LM_OK;
+    const lm_status status = lm_timing_check(&k->timing, CHECKED_WORK, &result, &whole);
     if (status != LM_OK) return status;
     row->passed = result.passed;
-    if (result.passed) snprintf(text, size, "%s, error %.2f of its tolerance", whole ? "checked" : "checked in parts", result.error / result.tolerance);
-    else snprintf(text, size, "%s", result.text);
+    const char *how = whole ? "checked" : "checked in parts";
+    if (!result.passed) snprintf(text, size, "%s", result.text);
+    else if (result.tolerance > 0) snprintf(text, size, "%s, error %.2f of its tolerance", how, result.error / result.tolerance);
+    else snprintf(text, size, "%s, exact", how);
     return LM_OK;
 }
 
 /* Takes the case over. */
 static void bench_case(bench_session *session, const char *kernel, const char *shape, lm_case *c)
 {
-    kernel_bench k = {.session = session, .c = c};
+    kernel_bench k = {.session = session};
     char checked[300];
     bench_row row = {.part = "kernels", .name = kernel, .shape = shape};
-    lm_status status = upload(&k);
-    if (status == LM_OK) status = make_list(&k, 1, false);
+    lm_status status = lm_timing_create(session->device, c, &k.timing);
     if (status == LM_OK) status = check(&k, &row, checked, sizeof checked);
     if (status == LM_OK && row.passed) status = measure(&k, &row);
     const bench_work work = bench_work_of(c);
@@ -153,15 +106,14 @@ static void bench_case(bench_session *session, const char *kernel, const char *s
     row.share = time > 0 ? bench_limits_time(&session->limits, &work, &row.limit) / time : 0;
     if (status == LM_OK) bench_report(session, &row);
     else bench_report_error(session, "kernels", kernel, shape, status);
-    lm_list_destroy(&k.list);
-    for (size_t i = 0; i < LM_CASE_MAX_BUFFERS; i++) lm_buffer_destroy(&k.buffers[i]);
+    lm_timing_free(&k.timing);
     lm_case_destroy(&c);
 }
 
 static void bench_shape(bench_session *session, const char *kernel, const char *shape)
 {
     lm_case *c = NULL;
-    const lm_status status = make_case(session->device, kernel, shape, &c);
+    const lm_status status = lm_case_create_named(session->device, kernel, shape, SEED, &c);
     if (status == LM_OK) bench_case(session, kernel, shape, c);
     else bench_report_error(session, "kernels", kernel, shape, status);
 }

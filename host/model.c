@@ -4,6 +4,7 @@
 
 #include "host/config.h"
 #include "host/model.h"
+#include "host/tune.h"
 #include "runtime/backend.h"
 
 /* ---- creation ----------------------------------------------------------------------------------------------------------- */
@@ -53,6 +54,7 @@ lm_status lm_model_load(lm_device *device, const char *folder, const lm_model_pa
     lm_tensor_set set;
     lm_status status = lm_config_read(folder, &config);
     if (status != LM_OK) return status;
+    if (params == NULL || !params->untuned) lm_tune_load(device);
     status = lm_tensor_set_open(folder, &set);
     if (status != LM_OK) return status;
     status = lm_model_create(device, &config, &set, params, out);

@@ -1,5 +1,6 @@
 /* host/verify.c: lm_verify: the quick rows of every kernel, then every block variant, against float64. */
 #include "host/reference_model.h"
+#include "host/tune.h"
 #include "kernels/check.h"
 #include "runtime/context.h"
 
@@ -207,6 +208,7 @@ lm_status lm_verify(lm_device *device, lm_verify_callback callback, void *user, 
 {
     LM_REQUIRE(NULL, device != NULL && failures != NULL);
     *failures = 0;
+    lm_tune_load(device); /* as models do */
     verification v = {.device = device, .callback = callback, .user = user, .total = 2 * BLOCK_ROWS};
     for (int kernel = 0; kernel < LM_KERNEL_COUNT; kernel++)
         for (size_t i = 0; i < lm_case_count((lm_kernel_id)kernel); i++)

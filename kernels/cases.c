@@ -76,6 +76,21 @@ lm_status lm_case_create_shape(const lm_device *device, lm_kernel_id kernel, con
     return create(device, kernel, 0, shape, seed, out);
 }
 
+lm_status lm_case_create_named(const lm_device *device, const char *name, const char *shape, uint64_t seed, lm_case **out)
+{
+    *out = NULL;
+    const bool product = strcmp(name, "product") == 0;
+    for (int id = 0; id < LM_KERNEL_COUNT; id++) {
+        if (strcmp(lm_kernel_get((lm_kernel_id)id)->stem, product ? "gemm" : name) != 0)
+            continue;
+        const lm_status status = lm_case_create_shape(device, (lm_kernel_id)id, shape, seed, out);
+        if (status == LM_OK && product)
+            (*out)->record = lm_case_record_product;
+        return status;
+    }
+    return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "no kernel is called '%s'", name);
+}
+
 lm_status lm_case_parse(const char *shape, const lm_case_key *keys, size_t key_count, void *row)
 {
     for (const char *at = shape + strspn(shape, " "); *at != '\0';) {
@@ -89,8 +104,8 @@ lm_status lm_case_parse(const char *shape, const lm_case_key *keys, size_t key_c
             char names[80] = "";
             for (size_t i = 0; i < key_count; i++)
                 snprintf(names + strlen(names), sizeof names - strlen(names), " %s", keys[i].name);
-            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "shape '%s': '%s' is not NAME=NUMBER with a number above 0 and one of%s",
-                           shape, at, names);
+            return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
+                           "shape '%s': '%s' is not NAME=NUMBER with a number above 0 and one of%s", shape, at, names);
         }
         *(int *)(void *)((char *)row + keys[key].offset) = (int)value;
         at = end + strspn(end, " ");

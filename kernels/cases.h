@@ -81,10 +81,12 @@ void lm_case_destroy(lm_case **c);
  * and conv_state (m branches), "M=8192 N=8192 K=8192" for gemm and gemv (T=1: B stored (N, K); F: LM_GEMM_ flags), "R=64 C=50280"
  * for the others. What is not named has a usual value. LM_ERROR_INVALID_ARGUMENT tells the names that there are. */
 lm_status lm_case_create_shape(const lm_device *device, lm_kernel_id kernel, const char *shape, uint64_t seed, lm_case **c);
+/* The same for a kernel by its stem, or "product": gemm or gemv or what else lm_launch_gemm chooses. */
+lm_status lm_case_create_named(const lm_device *device, const char *name, const char *shape, uint64_t seed, lm_case **c);
 
-/* A part of a case that is too large for the reference: a few channels or a few rows and columns, at its start, its end and between,
- * with the whole depth and all tokens, as a case of its own. Its outputs are elements of the whole's, as `cuts` say; it is not to be
- * recorded. LM_ERROR_UNSUPPORTED where a case has no parts. */
+/* A part of a case that is too large for the reference: a few channels or a few rows and columns, at its start, its end and
+ * between, with the whole depth and all tokens, as a case of its own. Its outputs are elements of the whole's, as `cuts` say; it
+ * is not to be recorded. LM_ERROR_UNSUPPORTED where a case has no parts. */
 lm_status lm_case_part(const lm_case *c, unsigned index, lm_case **part, lm_case_cut cuts[LM_CASE_MAX_BUFFERS]);
 /* to = the part's elements of `from`, which is as the buffer that was cut. */
 void lm_case_gather(const lm_case_cut *cut, const uint32_t *from, uint32_t *to);
@@ -109,6 +111,8 @@ typedef struct lm_case_family {
     void (*build)(lm_case *c, const lm_device *device, size_t index, lm_case_random *random);
     lm_status (*build_shape)(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random);
 } lm_case_family;
+/* Records a case of gemm as lm_launch_gemm chooses. */
+lm_status lm_case_record_product(const lm_case *c, lm_list *list, const lm_view *views);
 extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_state,
     lm_case_family_rows;
 

@@ -95,6 +95,11 @@ static lm_status record(const lm_case *c, lm_list *list, const lm_view *views)
                                views[4]);
 }
 
+lm_status lm_case_record_product(const lm_case *c, lm_list *list, const lm_view *views)
+{
+    return lm_launch_gemm(list, &c->params.gemm, c->spec[3] != 0, views[0], views[1], views[2], views[3], views[4]);
+}
+
 /* The argument of the epilogue from −120 to 120, with the values where formulas change. */
 static void fill_sweep(float *a, int rows)
 {

@@ -2,11 +2,13 @@
 #include "kernels/launch_internal.h"
 
 /* Lanes of a group that reduces one row. */
-static uint32_t row_lanes(const lm_device_info *info, uint32_t columns)
+static uint32_t row_lanes(const lm_device *device, uint32_t columns)
 {
+    const lm_device_info *info = &device->info;
+    const uint32_t tuned = (uint32_t)lm_knob_of(device, LM_KNOB_ROW_LANES);
     switch (lm_class_of(info)) {
-    case CLASS_GPU: return lm_fit_lanes(info, columns <= 128 ? 32 : columns <= 1024 ? 128 : 256, 1);
-    case CLASS_PROCESSOR: return lm_fit_lanes(info, 16, 1);
+    case CLASS_GPU: return lm_fit_lanes(info, tuned != 0 ? tuned : columns <= 128 ? 32 : columns <= 1024 ? 128 : 256, 1);
+    case CLASS_PROCESSOR: return lm_fit_lanes(info, tuned != 0 ? tuned : 16, 1);
     default: return 1;
     }
 }
@@ -16,7 +18,7 @@ static lm_status launch_rows(lm_list *list, lm_kernel_id kernel, int rows, int c
                              const lm_view *views, size_t view_count)
 {
     const lm_device_info *info = &list->device->info;
-    lm_launch l = {.spec = {(int32_t)row_lanes(info, (uint32_t)cols), 1, (int32_t)info->lanes}};
+    lm_launch l = {.spec = {(int32_t)row_lanes(list->device, (uint32_t)cols), 1, (int32_t)info->lanes}};
     lm_set_groups(&l, info, (uint32_t)rows, 1, 1);
     const uint32_t walk = lm_ceil_div((uint32_t)cols, (uint32_t)l.spec[0]); /* of which there are up to two */
     lm_status status = lm_check_loops(list, "a row's sum", 2 * (uint64_t)walk);

@@ -37,6 +37,7 @@ struct lm_device {
     size_t pipeline_count;
     size_t pipeline_capacity;
     int32_t tuning[LM_MAX_KNOBS]; /* choices of the kernels for this device, kernels/tuning.h; 0: none */
+    bool tuned;                  /* the user's own choices were looked for, host/tune.h */
     lm_buffer *dummy;            /* bound where a kernel's optional argument is absent */
     size_t object_count;         /* live buffers and lists, checked at destruction */
 };
@@ -68,6 +69,7 @@ struct lm_list {
     bool ended;
     bool running;                /* submitted, not yet waited for */
     bool timed;                  /* wants device timestamps */
+    uint64_t signature;          /* of all dispatches' kernels, constants, sizes and parameters: lists with the same do the same */
     bool deterministic;          /* wants kernels whose results for a row do not depend on the other rows (kernels/launch.h) */
     /* hazard tracking, the public layer's */
     struct lm_access *accesses;

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "kernels/tuning.h"
 #include "runtime/context.h"
 #include "runtime/list.h"
 
@@ -88,6 +89,7 @@ static lm_status device_open(lm_driver *driver, size_t index, const lm_device_pa
     device->context = driver->context;
     device->info = info;
     device->process = (long)getpid();
+    lm_tuning_defaults(device);
     status = create_dummy(device);
     if (status != LM_OK) {
         device->ops->close(device);

@@ -135,6 +135,13 @@ static lm_status get_pipeline(lm_device *device, const lm_kernel *kernel, const 
     return LM_OK;
 }
 
+/* FNV-1a. */
+static uint64_t mix(uint64_t signature, const void *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) signature = (signature ^ ((const unsigned char *)data)[i]) * UINT64_C(0x100000001b3);
+    return signature;
+}
+
 /* ---- commands --------------------------------------------------------------------------------------------------- */
 
 lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, const void *params, size_t params_size,
@@ -174,6 +181,8 @@ lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, 
     if (status != LM_OK) return status;
     status = order(list, accesses, access_count);
     if (status != LM_OK) return status;
+    list->signature = mix(mix(mix(mix(list->signature, &id, sizeof id), constants, sizeof constants), params, params_size), groups,
+                          3 * sizeof *groups);
     return device->ops->list_dispatch(list, pipeline, params, bound, groups);
 }
 

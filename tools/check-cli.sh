@@ -4,7 +4,7 @@
 set -u
 litemamba=$1 models=$2
 small=$models/jargon-small-stcn
-export LITEMAMBA_DEVICE=cpu
+export LITEMAMBA_DEVICE=cpu LITEMAMBA_TUNING=off
 unset LITEMAMBA_VALIDATE
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -50,7 +50,7 @@ same() {
 expect 0 '^litemamba [0-9]*\.[0-9]*\.[0-9]*$' --version
 expect 0 '^usage: litemamba COMMAND' --help
 expect 2 '^usage: litemamba COMMAND'
-for command in devices info generate score run init verify compare; do
+for command in devices info generate score run init verify tune compare; do
     expect 0 "^usage: litemamba $command" "$command" --help
     expect 0 "^usage: litemamba $command" help "$command"
     expect 2 "$command: no option '--nonsense' (see 'litemamba $command --help')" "$command" --nonsense

@@ -36,6 +36,7 @@ int cli_run(const cli_command *command, int argc, char **argv);
 int cli_init(const cli_command *command, int argc, char **argv);
 int cli_verify(const cli_command *command, int argc, char **argv);
 int cli_compare(const cli_command *command, int argc, char **argv);
+int cli_tune(const cli_command *command, int argc, char **argv);
 
 /* ---- options (options.c) -------------------------------------------------------------------------------------------- */
 

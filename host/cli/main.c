@@ -35,6 +35,11 @@ static const cli_command commands[] = {
      "Prints a line a check: the error, its tolerance, both relative to the largest value, and what was checked.\n"
      "The exit code is 1 when a check failed.",
      cli_verify},
+    {"tune", "[--device DEVICE] [--seconds S] [--no-save]", "Find out which kernels' variants are fastest on a device.",
+     "Measures the candidates of every choice, in under two minutes, and keeps what wins in the user's cache folder\n"
+     "(litemamba/ in $XDG_CACHE_HOME or ~/.cache), for this device, driver and version. Models loaded on the device use it\n"
+     "from then on; LITEMAMBA_TUNING=off in the environment says not to. Nothing else should keep the device busy.",
+     cli_tune},
     {"compare", "[DIR] [--device DEVICE]", "Compare a language model's speed and error on every device.",
      "Prints, for every device: tokens a second of reading a prompt and of generating one token after another, and the\n"
      "largest absolute difference of its logits from the float64 reference. This is what 'make demo' shows.",

@@ -70,6 +70,7 @@ typedef struct lm_model_params {
                                * else is in the batch (on `reference` only the latter: its state is float64 in a call);
                                * slower on long inputs (README, "Bit for bit") */
     bool device_times;        /* measure lm_model_device_seconds; costs a little on every call */
+    bool untuned;             /* lm_model_load does not look for what lm_tune found on this device */
 } lm_model_params;
 
 /* Loads `folder`/config.json and `folder`/model.safetensors. LM_ERROR_IO, LM_ERROR_FORMAT with the file, tensor and cause. */
@@ -261,6 +262,35 @@ typedef struct lm_generate_batch_params {
  * texts are checked before anything runs. `stats` has `count` entries or is NULL. After the start nothing is allocated but what
  * lm_model_run records for a new shape. */
 LM_API lm_status lm_generate_batch(lm_model *model, const lm_generate_batch_params *params, lm_generate_stats *stats);
+
+/* ---- tuning ------------------------------------------------------------------------------------------------------- */
+
+/* What was found about one choice, such as the size of a tile. */
+typedef struct lm_tune_result {
+    const char *name, *what; /* "row_lanes", and what it chooses */
+    int32_t before, chosen;  /* 0: by the library's rules, which go by what a device says of itself */
+    double gain;             /* 0.1: with `chosen` its kernels do 10 % more in the same time, in the mean over the cases measured */
+    uint32_t cases;          /* how many; 0: none that this device can run, or the time was over */
+    uint32_t done, total;
+} lm_tune_result;
+typedef void (*lm_tune_callback)(void *user, const lm_tune_result *result);
+
+typedef struct lm_tune_params {
+    double seconds;          /* about the most to take [100] */
+    bool no_save;            /* for this device object only */
+    lm_tune_callback callback;
+    void *user;
+} lm_tune_params;
+
+/* Measures the candidates of every choice on the device, each checked before it is timed, and uses what wins from then on; what
+ * was recorded before stays as it is. Results differ from those before within the tolerance of lm_verify. What wins is kept in
+ * lm_tune_path, from where lm_model_load and lm_verify take it, once for a device object: the first model decides, and its `untuned`
+ * or LITEMAMBA_TUNING=off in the environment says no. The file is not trusted: it can only choose among the candidates. */
+LM_API lm_status lm_tune(lm_device *device, const lm_tune_params *params);
+
+/* The file for this device, its driver and this version of the library, whether it is there or not: litemamba/tuning-….json in
+ * $XDG_CACHE_HOME or ~/.cache. LM_ERROR_IO where there is neither, or `size` bytes are too few. */
+LM_API lm_status lm_tune_path(const lm_device *device, char *path, size_t size);
 
 /* ---- verification ------------------------------------------------------------------------------------------------- */
 
