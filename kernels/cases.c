@@ -22,7 +22,13 @@ static const lm_case_family *family_of(lm_kernel_id kernel)
 
 size_t lm_case_count(lm_kernel_id kernel)
 {
-    return family_of(kernel)->count(kernel);
+    switch (kernel) {
+    /* Where a device reads texels, they are what the rows of gemv, conv and scan run. */
+    case LM_KERNEL_GEMM_TEXEL:
+    case LM_KERNEL_CONV_TEXEL:
+    case LM_KERNEL_SCAN_TEXEL: return 0;
+    default: return family_of(kernel)->count(kernel);
+    }
 }
 
 unsigned lm_case_flags(lm_kernel_id kernel, size_t index)

@@ -24,7 +24,7 @@ typedef struct lm_kernel {
     lm_reference_kernel reference;
     size_t params_size;
     size_t binding_count;
-    const char *access;            /* a letter a binding: r read, w written, x both */
+    const char *access;            /* a letter a binding: r read, t read as texels (Vulkan), w written, x both */
     const char *spec;              /* names of the specialisation constants, with commas; the first two WG_X and WG_Y */
 } lm_kernel;
 

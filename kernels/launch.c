@@ -27,8 +27,12 @@
  *                summed by a tree; WG_X is a power
  *                of two, shared memory unused with
  *                WG_X 1
+ * gemm_texel     a lane: ROWS rows, QUADS runs of     ROWS rows                 4·WG_X·QUADS columns 1
+ *                four columns
  * conv           a lane: LANES channels, STEPS        WG_X·LANES channels       STEPS tokens         batch
  *                consecutive tokens; WG_Y is 1
+ * conv_texel     a lane: four channels, STEPS tokens  4·WG_X channels           RUN tokens           batch
+ *                at a time of RUN
  * conv_state     WG_Y is 1                            WG_X·LANES channels       1 token of the last  batch
  *                                                                               min(length, history)
  * scan,          a lane: LANES channels, STATES       WG_X·LANES channels       1 chunk              batch
@@ -36,6 +40,7 @@
  *                B and C of a few tokens are staged
  *                in shared memory where WG_X > 16,
  *                else read directly
+ * scan_texel     a lane: four channels, STATES states 4·WG_X channels           1 chunk              batch
  * scan_carry     WG_Y is 1                            WG_X·LANES channels       1 state of d_state   batch
  * state_copy     WG_Y is 1                            WG_X·LANES words          1 sequence           1
  * rmsnorm,       one group a row: WG_X lanes stride   1 row                     1                    1
@@ -43,6 +48,9 @@
  * cross_entropy  shared memory (WG_X is a power of
  *                two; none with WG_X 1); WG_Y is 1
  * embed          WG_Y is 1                            WG_X·LANES columns        1 row                1
+ *
+ * The *_texel kernels stand in for gemv, conv and scan on CLASS_PROCESSOR with LM_CAP_TEXELS (kernels/glsl/texel.glsl says why);
+ * conv_texel and scan_texel where channels, strides and offsets are multiples of 4.
  *
  * `cpu` and `reference` take every constant as 1, except B_TRANS, and STATES, which is d_state.
  */

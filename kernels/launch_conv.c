@@ -14,13 +14,16 @@ lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_c
     case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
-    lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, (int32_t)steps}};
-    lm_set_groups(&l, info, lm_ceil_div(channels, x * lanes), lm_ceil_div(length, steps), (uint32_t)params->batch);
+    const bool quads = lm_reads_texels(info) &&
+                       (params->channels | params->x_stride | params->x_offset | params->out_stride) % 4 == 0;
+    const uint32_t width = quads ? 4 * lm_fit_lanes(info, 8, 1) : x * lanes, run = quads && length > 8 ? 128 : steps;
+    lm_launch l = {.spec = {(int32_t)(quads ? width / 4 : x), 1, (int32_t)lanes, (int32_t)steps, quads ? (int32_t)run : 0}};
+    lm_set_groups(&l, info, lm_ceil_div(channels, width), lm_ceil_div(length, run), (uint32_t)params->batch);
     lm_status status = lm_check_loops(list, "a convolution", (uint64_t)params->branches * ((uint64_t)params->taps + 1));
     if (status != LM_OK) return status;
     const lm_view bound[] = {views->x, views->weight, views->bias, views->gates, views->dilations, views->history,
                              views->rows, views->out};
-    return lm_launch_dispatch(list, LM_KERNEL_CONV, &l, params, sizeof *params, bound, 8);
+    return lm_launch_dispatch(list, quads ? LM_KERNEL_CONV_TEXEL : LM_KERNEL_CONV, &l, params, sizeof *params, bound, 8);
 }
 
 lm_status lm_launch_conv_state(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)

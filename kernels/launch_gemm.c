@@ -50,6 +50,19 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
     lm_set_groups(l, info, lm_ceil_div(cols, b_trans ? y : x * lanes), lm_ceil_div(rows, row_tile), 1);
 }
 
+/* Rows and runs of four columns of a lane: more of them do more with each texel, but there are only so many registers. */
+static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
+{
+    const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, x = lm_fit_lanes(info, 8, 1);
+    const uint32_t row_tile = round_up(rows, 8), quads = cols <= 4 * x ? 1 : 2;
+    const bool reads = (p->lda | p->ldb | p->a_offset | p->depth) % 4 == 0;
+    const bool writes = (p->ldc | p->c_offset | p->cols) % 4 == 0;
+    const int32_t spec[] = {(int32_t)x, 1, (int32_t)info->lanes, b_trans, (int32_t)row_tile, (int32_t)quads,
+                            (reads ? 1 : 0) | (writes ? 2 : 0), p->flags};
+    memcpy(l->spec, spec, sizeof spec);
+    lm_set_groups(l, info, lm_ceil_div(rows, row_tile), lm_ceil_div(cols, 4 * x * quads), 1);
+}
+
 static void plan_gemm(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, units = lm_units_of(info);
@@ -87,7 +100,9 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
 {
     const lm_device_info *info = &list->device->info;
     lm_launch l = {0};
+    if (kernel == LM_KERNEL_GEMV && lm_reads_texels(info)) kernel = LM_KERNEL_GEMM_TEXEL;
     if (kernel == LM_KERNEL_GEMV) plan_gemv(info, params, b_trans, &l);
+    else if (kernel == LM_KERNEL_GEMM_TEXEL) plan_gemm_texel(info, params, b_trans, &l);
     else plan_gemm(info, params, b_trans, &l);
     lm_status status = lm_check_loops(list, "a product", (uint64_t)params->depth);
     if (status != LM_OK) return status;

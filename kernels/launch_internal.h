@@ -36,6 +36,12 @@ uint32_t lm_fit_lanes(const lm_device_info *info, uint32_t wanted, uint32_t othe
 /* Lanes of a group for kernels without shared memory whose x tiles are columns. */
 uint32_t lm_column_lanes(const lm_device_info *info, uint32_t columns);
 
+/* The *_texel kernels are for this device. */
+static inline bool lm_reads_texels(const lm_device_info *info)
+{
+    return lm_class_of(info) == CLASS_PROCESSOR && (info->capabilities & LM_CAP_TEXELS) != 0;
+}
+
 /* One group a tile, within the device's limits. */
 void lm_set_groups(lm_launch *l, const lm_device_info *info, uint32_t x, uint32_t y, uint32_t z);
 

@@ -78,9 +78,18 @@ lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_s
     }
     const lm_view start = params->chunks > 1 ? views->summary : views->state;
     const lm_view scan[] = {views->u, views->delta, views->a, views->bc, views->d, views->z, views->rows, start, views->y};
+    lm_kernel_id kernel = LM_KERNEL_SCAN;
+    if (lm_reads_texels(info) &&
+        (p.channels | p.u_stride | p.delta_stride | p.y_stride | p.z_stride | p.z_offset) % 4 == 0) {
+        const uint32_t texel_x = lm_fit_lanes(info, 8, 1);
+        const int32_t quad_matrices = (p.bc_stride | p.b_offset | p.c_offset) % 4 == 0;
+        l = (lm_launch){.spec = {(int32_t)texel_x, 1, (int32_t)lanes, (int32_t)states, quad_matrices}};
+        lm_set_groups(&l, info, lm_ceil_div(channels, 4 * texel_x), (uint32_t)params->chunks, batch);
+        kernel = LM_KERNEL_SCAN_TEXEL;
+    }
     for (uint32_t first = 0; first < d_state && status == LM_OK; first += states) {
         p.state_first = (int)first;
-        status = lm_launch_dispatch(list, LM_KERNEL_SCAN, &l, &p, sizeof p, scan, 9);
+        status = lm_launch_dispatch(list, kernel, &l, &p, sizeof p, scan, 9);
     }
     return status;
 }

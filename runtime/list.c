@@ -172,7 +172,7 @@ lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, 
         status = check_view(list, kernel->stem, &bound[i], device->info.binding_alignment);
         if (status != LM_OK) return status;
         accesses[access_count++] = (lm_access){bound[i].buffer, bound[i].offset, bound[i].offset + bound[i].size,
-                                               kernel->access[i] != 'r'};
+                                               kernel->access[i] == 'w' || kernel->access[i] == 'x'};
     }
     int32_t constants[LM_MAX_SPEC];
     memcpy(constants, spec, sizeof constants);

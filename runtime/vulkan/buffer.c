@@ -77,6 +77,10 @@ static lm_status fill_buffer(lm_vulkan_device *device, lm_vulkan_buffer *buffer,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
+    if (base->info.capabilities & LM_CAP_TEXELS) { /* so that the last floats are in a texel, too */
+        info.size = (info.size + LM_VULKAN_TEXEL_BYTES - 1) / LM_VULKAN_TEXEL_BYTES * LM_VULKAN_TEXEL_BYTES;
+        info.usage |= VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT;
+    }
     VkResult result = device->vkCreateBuffer(device->handle, &info, NULL, &buffer->handle);
     if (result != VK_SUCCESS) {
         buffer->handle = VK_NULL_HANDLE;

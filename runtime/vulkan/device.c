@@ -95,11 +95,9 @@ void lm_vulkan_close(lm_device *base)
         /* vkGetQueryPoolResults is the table's last: with it all of the table is there. */
         if (device->vkGetQueryPoolResults != NULL) {
             destroy_staging(device);
-            for (size_t i = 0; i <= LM_MAX_BINDINGS; i++) {
-                if (device->pipeline_layouts[i] != VK_NULL_HANDLE)
-                    device->vkDestroyPipelineLayout(device->handle, device->pipeline_layouts[i], NULL);
-                if (device->set_layouts[i] != VK_NULL_HANDLE)
-                    device->vkDestroyDescriptorSetLayout(device->handle, device->set_layouts[i], NULL);
+            for (size_t i = 0; i < device->layout_count; i++) {
+                device->vkDestroyPipelineLayout(device->handle, device->layouts[i].pipeline, NULL);
+                device->vkDestroyDescriptorSetLayout(device->handle, device->layouts[i].set, NULL);
             }
             if (device->pipeline_cache != VK_NULL_HANDLE)
                 device->vkDestroyPipelineCache(device->handle, device->pipeline_cache, NULL);

@@ -196,5 +196,10 @@ bool lm_vulkan_describe(lm_vulkan_driver *driver, VkPhysicalDevice handle, uint3
         info->timestamp_ns = limits->timestampPeriod;
     }
     if (info->shared_bytes >= 32768) info->capabilities |= LM_CAP_LARGE_SHARED;
+    if ((uint64_t)limits->maxTexelBufferElements * LM_VULKAN_TEXEL_BYTES >= info->max_binding_bytes &&
+        limits->maxPerStageDescriptorStorageImages >= LM_VULKAN_MIN_STORAGE_BUFFERS &&
+        limits->maxDescriptorSetStorageImages >= LM_VULKAN_MIN_STORAGE_BUFFERS &&
+        info->binding_alignment % limits->minTexelBufferOffsetAlignment == 0)
+        info->capabilities |= LM_CAP_TEXELS;
     return true;
 }

@@ -107,6 +107,9 @@ void lm_vulkan_list_destroy(lm_list *base)
     if (list->pool != VK_NULL_HANDLE) device->vkDestroyCommandPool(device->handle, list->pool, NULL);
     for (size_t i = 0; i < list->descriptor_pool_count; i++)
         device->vkDestroyDescriptorPool(device->handle, list->descriptor_pools[i], NULL);
+    for (size_t i = 0; i < list->texel_view_count; i++)
+        device->vkDestroyBufferView(device->handle, list->texel_views[i], NULL);
+    free(list->texel_views);
     free(list->descriptor_pools);
     free(list);
 }
@@ -123,12 +126,13 @@ static lm_status add_descriptor_pool(lm_vulkan_list *list)
     list->descriptor_pools = pools;
     uint32_t sets = LAST_POOL_SETS;
     if (list->descriptor_pool_count < 6) sets = FIRST_POOL_SETS << list->descriptor_pool_count;
-    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, sets * LM_MAX_BINDINGS};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, sets * LM_MAX_BINDINGS},
+                                          {VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER, sets * LM_MAX_BINDINGS}};
     VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
         .maxSets = sets,
-        .poolSizeCount = 1,
-        .pPoolSizes = &size,
+        .poolSizeCount = device->base.info.capabilities & LM_CAP_TEXELS ? 2 : 1,
+        .pPoolSizes = sizes,
     };
     VkResult result = device->vkCreateDescriptorPool(device->handle, &info, NULL, &pools[list->descriptor_pool_count]);
     if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateDescriptorPool", result);
@@ -144,14 +148,40 @@ static bool same_views(const lm_view *a, const lm_view *b, uint32_t count)
     return true;
 }
 
-/* A descriptor set with these views: a recent one of the list's, or a new one. */
-static lm_status get_set(lm_vulkan_list *list, uint32_t count, const lm_view *views, VkDescriptorSet *handle)
+/* A view's floats as texels; the list keeps it. */
+static lm_status add_texel_view(lm_vulkan_list *list, const lm_view *view, VkBufferView *handle)
 {
     lm_vulkan_device *device = device_of(list);
+    if (list->texel_view_count == list->texel_view_capacity) {
+        const size_t capacity = list->texel_view_capacity == 0 ? 32 : 2 * list->texel_view_capacity;
+        VkBufferView *grown = realloc(list->texel_views, capacity * sizeof *grown);
+        if (grown == NULL)
+            return lm_fail(device->base.context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for buffer views", device->base.info.id);
+        list->texel_views = grown;
+        list->texel_view_capacity = capacity;
+    }
+    VkBufferViewCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = handle_of(view->buffer),
+        .format = VK_FORMAT_R32G32B32A32_SFLOAT,
+        .offset = view->offset,
+        .range = (view->size + LM_VULKAN_TEXEL_BYTES - 1) / LM_VULKAN_TEXEL_BYTES * LM_VULKAN_TEXEL_BYTES,
+    };
+    VkResult result = device->vkCreateBufferView(device->handle, &info, NULL, handle);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateBufferView", result);
+    list->texel_views[list->texel_view_count++] = *handle;
+    return LM_OK;
+}
+
+/* A descriptor set with these views: a recent one of the list's, or a new one. */
+static lm_status get_set(lm_vulkan_list *list, const lm_vulkan_layout *layout, const lm_view *views, VkDescriptorSet *handle)
+{
+    lm_vulkan_device *device = device_of(list);
+    const uint32_t count = layout->binding_count;
     size_t recent_count = list->set_count < LM_VULKAN_RECENT_SETS ? list->set_count : LM_VULKAN_RECENT_SETS;
     for (size_t i = 0; i < recent_count; i++) {
         const lm_vulkan_set *set = &list->recent[i];
-        if (set->binding_count == count && same_views(set->views, views, count)) {
+        if (set->layout == layout && same_views(set->views, views, count)) {
             *handle = set->handle;
             return LM_OK;
         }
@@ -164,29 +194,36 @@ static lm_status get_set(lm_vulkan_list *list, uint32_t count, const lm_view *vi
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
         .descriptorPool = list->descriptor_pools[list->descriptor_pool_count - 1],
         .descriptorSetCount = 1,
-        .pSetLayouts = &device->set_layouts[count],
+        .pSetLayouts = &layout->set,
     };
     VkResult result = device->vkAllocateDescriptorSets(device->handle, &info, handle);
     if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkAllocateDescriptorSets", result);
     list->sets_left--;
 
     VkDescriptorBufferInfo buffers[LM_MAX_BINDINGS];
+    VkBufferView texel_views[LM_MAX_BINDINGS];
     VkWriteDescriptorSet writes[LM_MAX_BINDINGS];
     for (uint32_t i = 0; i < count; i++) {
+        const bool texels = (layout->texels >> i & 1) != 0;
+        if (texels) {
+            lm_status status = add_texel_view(list, &views[i], &texel_views[i]);
+            if (status != LM_OK) return status;
+        }
         buffers[i] = (VkDescriptorBufferInfo){handle_of(views[i].buffer), views[i].offset, views[i].size};
         writes[i] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = *handle,
             .dstBinding = i,
             .descriptorCount = 1,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = texels ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .pBufferInfo = &buffers[i],
+            .pTexelBufferView = &texel_views[i],
         };
     }
     device->vkUpdateDescriptorSets(device->handle, count, writes, 0, NULL);
     lm_vulkan_set *set = &list->recent[list->set_count++ % LM_VULKAN_RECENT_SETS];
     set->handle = *handle;
-    set->binding_count = count;
+    set->layout = layout;
     memcpy(set->views, views, count * sizeof *views);
     return LM_OK;
 }
@@ -200,19 +237,19 @@ lm_status lm_vulkan_list_dispatch(lm_list *base, lm_pipeline *base_pipeline, con
     lm_vulkan_device *device = device_of(list);
     const lm_vulkan_pipeline *pipeline = (const lm_vulkan_pipeline *)base_pipeline;
     VkDescriptorSet set;
-    lm_status status = get_set(list, pipeline->binding_count, views, &set);
+    lm_status status = get_set(list, pipeline->layout, views, &set);
     if (status != LM_OK) return status;
     if (list->bound_pipeline != pipeline->handle) {
         device->vkCmdBindPipeline(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
         list->bound_pipeline = pipeline->handle;
     }
-    /* A set is made for one count of bindings, so the same set was bound with the same layout. */
+    /* A set is made for one layout, so the same set was bound with the same layout. */
     if (list->bound_set != set) {
-        device->vkCmdBindDescriptorSets(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->layout, 0, 1, &set, 0,
+        device->vkCmdBindDescriptorSets(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->layout->pipeline, 0, 1, &set, 0,
                                         NULL);
         list->bound_set = set;
     }
-    device->vkCmdPushConstants(list->commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, pipeline->params_size,
+    device->vkCmdPushConstants(list->commands, pipeline->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, pipeline->params_size,
                                params);
     device->vkCmdDispatch(list->commands, groups[0], groups[1], groups[2]);
     return LM_OK;

@@ -2,6 +2,7 @@
 #include "runtime/vulkan/vulkan_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool lm_vulkan_supports(const lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC])
 {
@@ -10,6 +11,7 @@ bool lm_vulkan_supports(const lm_device *device, const lm_kernel *kernel, const 
         (uint32_t)spec[1] > info->max_workgroup_dim[1] || (int64_t)spec[0] * spec[1] > info->max_workgroup_size)
         return false;
     if (kernel->binding_count > LM_VULKAN_MIN_STORAGE_BUFFERS || kernel->params_size > LM_MAX_PARAMS) return false;
+    if (strchr(kernel->access, 't') != NULL && (info->capabilities & LM_CAP_TEXELS) == 0) return false;
     size_t size;
     const uint32_t *words = lm_kernel_spirv(kernel->id, &size);
     lm_spirv_needs needs;
@@ -17,46 +19,62 @@ bool lm_vulkan_supports(const lm_device *device, const lm_kernel *kernel, const 
            (needs.capabilities & ~info->capabilities) == 0 && needs.shared_bytes <= info->shared_bytes;
 }
 
-/* Makes the layouts for a number of bindings, storage buffers 0 … count-1 of set 0, if they are not there yet. */
-static lm_status prepare_layouts(lm_vulkan_device *device, uint32_t count)
+/* Bit i: binding i is a texel buffer. */
+static uint32_t texels_of(const lm_kernel *kernel)
 {
-    if (device->set_layouts[count] == VK_NULL_HANDLE) {
-        VkDescriptorSetLayoutBinding bindings[LM_MAX_BINDINGS];
-        for (uint32_t i = 0; i < count; i++)
-            bindings[i] = (VkDescriptorSetLayoutBinding){
-                .binding = i,
-                .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                .descriptorCount = 1,
-                .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-            };
-        VkDescriptorSetLayoutCreateInfo info = {
-            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-            .bindingCount = count,
-            .pBindings = bindings,
+    uint32_t texels = 0;
+    for (size_t i = 0; i < kernel->binding_count; i++)
+        if (kernel->access[i] == 't') texels |= 1u << i;
+    return texels;
+}
+
+/* Into a struct that holds count and texels. */
+static lm_status make_layout(lm_vulkan_device *device, lm_vulkan_layout *layout)
+{
+    VkDescriptorSetLayoutBinding bindings[LM_MAX_BINDINGS];
+    for (uint32_t i = 0; i < layout->binding_count; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i,
+            .descriptorType = layout->texels >> i & 1 ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER
+                                                      : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
-        VkResult result = device->vkCreateDescriptorSetLayout(device->handle, &info, NULL, &device->set_layouts[count]);
-        if (result != VK_SUCCESS) {
-            device->set_layouts[count] = VK_NULL_HANDLE;
-            return lm_vulkan_fail(&device->base, "vkCreateDescriptorSetLayout", result);
-        }
-    }
-    if (device->pipeline_layouts[count] == VK_NULL_HANDLE) {
-        /* Every layout has all the push constants that every device has, whatever a kernel uses of them. */
-        VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, LM_MAX_PARAMS};
-        VkPipelineLayoutCreateInfo info = {
-            .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
-            .setLayoutCount = 1,
-            .pSetLayouts = &device->set_layouts[count],
-            .pushConstantRangeCount = 1,
-            .pPushConstantRanges = &range,
-        };
-        VkResult result = device->vkCreatePipelineLayout(device->handle, &info, NULL, &device->pipeline_layouts[count]);
-        if (result != VK_SUCCESS) {
-            device->pipeline_layouts[count] = VK_NULL_HANDLE;
-            return lm_vulkan_fail(&device->base, "vkCreatePipelineLayout", result);
-        }
-    }
-    return LM_OK;
+    VkDescriptorSetLayoutCreateInfo set_info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .bindingCount = layout->binding_count,
+        .pBindings = bindings,
+    };
+    VkResult result = device->vkCreateDescriptorSetLayout(device->handle, &set_info, NULL, &layout->set);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateDescriptorSetLayout", result);
+    /* Every layout has all the push constants that every device has, whatever a kernel uses of them. */
+    VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, LM_MAX_PARAMS};
+    VkPipelineLayoutCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &layout->set,
+        .pushConstantRangeCount = 1,
+        .pPushConstantRanges = &range,
+    };
+    result = device->vkCreatePipelineLayout(device->handle, &info, NULL, &layout->pipeline);
+    if (result == VK_SUCCESS) return LM_OK;
+    device->vkDestroyDescriptorSetLayout(device->handle, layout->set, NULL);
+    return lm_vulkan_fail(&device->base, "vkCreatePipelineLayout", result);
+}
+
+/* The device's layout for a kernel's bindings. */
+static lm_status get_layout(lm_vulkan_device *device, const lm_kernel *kernel, const lm_vulkan_layout **out)
+{
+    const uint32_t count = (uint32_t)kernel->binding_count, texels = texels_of(kernel);
+    lm_vulkan_layout *layout = device->layouts, *end = layout + device->layout_count;
+    while (layout < end && (layout->binding_count != count || layout->texels != texels)) layout++;
+    *out = layout;
+    if (layout < end) return LM_OK;
+    layout->binding_count = count;
+    layout->texels = texels;
+    lm_status status = make_layout(device, layout);
+    if (status == LM_OK) device->layout_count++;
+    return status;
 }
 
 static lm_status build(lm_vulkan_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC],
@@ -91,7 +109,7 @@ static lm_status build(lm_vulkan_device *device, const lm_kernel *kernel, const 
             .pName = "main",
             .pSpecializationInfo = &specialisation,
         },
-        .layout = pipeline->layout,
+        .layout = pipeline->layout->pipeline,
     };
     result = device->vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, &pipeline->handle);
     device->vkDestroyShaderModule(device->handle, module, NULL);
@@ -108,15 +126,14 @@ lm_status lm_vulkan_pipeline_create(lm_device *base, const lm_kernel *kernel, co
                                     lm_pipeline **result)
 {
     lm_vulkan_device *device = (lm_vulkan_device *)base;
-    uint32_t binding_count = (uint32_t)kernel->binding_count;
-    lm_status status = prepare_layouts(device, binding_count);
+    const lm_vulkan_layout *layout;
+    lm_status status = get_layout(device, kernel, &layout);
     if (status != LM_OK) return status;
     lm_vulkan_pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (pipeline == NULL)
         return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for a pipeline", base->info.id);
     pipeline->base.device = base;
-    pipeline->layout = device->pipeline_layouts[binding_count];
-    pipeline->binding_count = binding_count;
+    pipeline->layout = layout;
     pipeline->params_size = (uint32_t)kernel->params_size;
     status = build(device, kernel, spec, pipeline);
     if (status != LM_OK) {

@@ -23,6 +23,7 @@ enum {
     LM_VULKAN_MIN_STORAGE_BUFFERS = 10,      /* bindings in one stage that a device must have */
     LM_VULKAN_STAGING_SLOTS = 2,             /* transfers in flight: the host fills one while the device moves the other */
     LM_VULKAN_STAGING_BYTES = 8 * 1024 * 1024, /* of each slot */
+    LM_VULKAN_TEXEL_BYTES = 16,              /* of a texel: four floats */
     LM_VULKAN_RECENT_SETS = 16,              /* descriptor sets of a list that are looked at before a new one is made */
 };
 
@@ -45,6 +46,8 @@ enum {
     X(vkQueueSubmit) \
     X(vkCreateBuffer) \
     X(vkDestroyBuffer) \
+    X(vkCreateBufferView) \
+    X(vkDestroyBufferView) \
     X(vkGetBufferMemoryRequirements) \
     X(vkAllocateMemory) \
     X(vkFreeMemory) \
@@ -109,6 +112,15 @@ typedef struct lm_vulkan_driver {
     lm_vulkan_physical *physical;  /* parallel to base.devices */
 } lm_vulkan_driver;
 
+/* How a kernel's bindings look to the driver. All have the same push constants, so kernels with equal bindings share layouts and
+ * descriptor sets. */
+typedef struct lm_vulkan_layout {
+    uint32_t binding_count;
+    uint32_t texels;               /* bit i: binding i is a texel buffer, else a storage buffer */
+    VkDescriptorSetLayout set;
+    VkPipelineLayout pipeline;
+} lm_vulkan_layout;
+
 /* One of the staging buffer's parts, with what moves it. */
 typedef struct lm_vulkan_slot {
     VkCommandBuffer commands;
@@ -130,10 +142,8 @@ typedef struct lm_vulkan_device {
     VkDevice handle;
     VkQueue queue;
     VkPipelineCache pipeline_cache;
-    /* By number of bindings, made when first needed. All have the same push constants, so kernels with equal counts share
-     * descriptor sets. */
-    VkDescriptorSetLayout set_layouts[LM_MAX_BINDINGS + 1];
-    VkPipelineLayout pipeline_layouts[LM_MAX_BINDINGS + 1];
+    lm_vulkan_layout layouts[LM_KERNEL_COUNT]; /* layout_count of them, made when first needed */
+    size_t layout_count;
     uint32_t allocations;          /* live vkAllocateMemory */
     /* transfers to memory that the host does not see; made when first needed */
     lm_buffer *staging;
@@ -151,14 +161,13 @@ typedef struct lm_vulkan_buffer {
 typedef struct lm_vulkan_pipeline {
     lm_pipeline base;
     VkPipeline handle;
-    VkPipelineLayout layout;       /* the device's */
-    uint32_t binding_count;
+    const lm_vulkan_layout *layout; /* the device's */
     uint32_t params_size;          /* bytes */
 } lm_vulkan_pipeline;
 
 typedef struct lm_vulkan_set {
     VkDescriptorSet handle;
-    uint32_t binding_count;
+    const lm_vulkan_layout *layout;
     lm_view views[LM_MAX_BINDINGS];
 } lm_vulkan_set;
 
@@ -171,6 +180,9 @@ typedef struct lm_vulkan_list {
     VkDescriptorPool *descriptor_pools;
     size_t descriptor_pool_count;
     uint32_t sets_left;            /* in the last pool */
+    VkBufferView *texel_views;     /* that its sets refer to */
+    size_t texel_view_count;
+    size_t texel_view_capacity;
     lm_vulkan_set recent[LM_VULKAN_RECENT_SETS]; /* a ring */
     size_t set_count;              /* made so far; the ring's position */
     VkPipeline bound_pipeline;
