@@ -2,7 +2,7 @@
  *
  * measure.c  clocks, warming, quartiles     report.c  text and JSON         kernels.c  single kernels
  * blocks.c   forwards and steps of blocks   models.c  language models       work.c     bytes and operations of a case
- * limits.c   what a device can do at most   probes.c  kernels that find it out
+ * limits.c   what a device can do at most   probes.c  kernels that find it out native.c  the same for `cpu`
  */
 #ifndef LM_BENCH_H
 #define LM_BENCH_H
@@ -22,7 +22,7 @@ typedef struct bench_options {
     lm_config config;            /* of blocks and fresh models; d_model 0: the set's rows */
     uint32_t batch, length;
     double seconds;              /* of timing a row */
-    bool json, deterministic, no_check;
+    bool json, deterministic, tuned, no_check;
 } bench_options;
 
 /* Seconds. */
@@ -67,6 +67,9 @@ typedef struct bench_row {
 
 double bench_now(void);
 
+/* max|got − expected| / max|expected|; NaN where anything is not a number. */
+double bench_error(const float *got, const double *expected, size_t count);
+
 /* One run of what is measured. *device: its device time, or left alone. */
 typedef lm_status (*bench_call)(void *user, double *device);
 
@@ -102,6 +105,8 @@ bench_work bench_work_of(const lm_case *c);
 
 /* Fills session->limits. */
 void bench_limits_measure(bench_session *session);
+/* Copy and fma of the processor itself, for `cpu`. */
+lm_status bench_native_limits(bench_session *session);
 /* The least time that the limits leave for this work, and the name of the limit; 0 and NULL where none is known. */
 double bench_limits_time(const bench_limits *limits, const bench_work *work, const char **name);
 

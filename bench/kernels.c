@@ -38,6 +38,14 @@ static const kernel_row kernel_rows[] = {
     {"quick", "product", "M=256 N=64 K=1024"},
     {"quick", "product", "M=1 N=2048 K=1024"},
     {"quick", "rmsnorm", "R=1024 C=768"},
+    {"tiny", "scan", "B=1 L=64 Di=48 N=16"},
+    {"tiny", "conv", "B=1 L=64 Di=48 K=3 m=4"},
+    {"tiny", "product", "M=32 N=48 K=64"},
+    {"tiny", "product", "M=1 N=48 K=64"},
+    {"tiny", "rmsnorm", "R=8 C=64"},
+    {"tiny", "embed", "R=8 C=64"},
+    {"tiny", "argmax", "R=8 C=64"},
+    {"tiny", "cross_entropy", "R=8 C=64"},
 };
 
 typedef struct kernel_bench {

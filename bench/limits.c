@@ -15,6 +15,8 @@ typedef struct probe {
     lm_list *list;
 } probe;
 
+static bool is_native(const bench_session *session) { return lm_class_of(&session->device->info) == CLASS_NATIVE; }
+
 /* Lanes of a work-group, and groups that fill the device a few times over. */
 static void shape_of(const lm_device *device, uint32_t *lanes, uint32_t *groups)
 {
@@ -57,8 +59,9 @@ static lm_status measure_copy(bench_session *session)
     shape_of(device, &lanes, &groups);
     const uint32_t share = lanes * LM_PROBE_VECTORS * (device->info.lanes > 1 ? 16 : 4);
     /* Larger than any cache. */
-    uint64_t bytes = lm_class_of(&device->info) == CLASS_GPU ? UINT64_C(512) << 20 : UINT64_C(64) << 20;
-    while (bytes > device->info.max_binding_bytes || bytes > device->info.max_allocation_bytes) bytes /= 2;
+    const lm_device_info *info = &device->info;
+    uint64_t bytes = lm_class_of(info) == CLASS_GPU ? UINT64_C(1) << 30 : UINT64_C(64) << 20;
+    while (bytes > info->max_binding_bytes || bytes > info->max_allocation_bytes || bytes > info->memory_bytes / 4) bytes /= 2;
     const uint32_t tiles = (uint32_t)(bytes / 4 / share);
     const lm_probe_params params = {.count = (int)(tiles * share)};
     const int32_t spec[LM_MAX_SPEC] = {(int32_t)lanes, 1, (int32_t)device->info.lanes};
@@ -135,7 +138,8 @@ static lm_status measure_touches(bench_session *session, lm_buffer *values, uint
     lm_status status = lm_list_create(session->device, true, &p.list);
     for (uint64_t i = 0; i < EMPTY && status == LM_OK; i++) {
         const lm_view view = {values, i * stride, EMPTY_BYTES};
-        status = lm_list_dispatch(p.list, (lm_kernel_id)PROBE_TOUCH, spec, &params, sizeof params, &view, 1, (uint32_t[]){1, 1, 1});
+        if (is_native(session)) status = lm_list_fill(p.list, view, 0);
+        else status = lm_list_dispatch(p.list, (lm_kernel_id)PROBE_TOUCH, spec, &params, sizeof params, &view, 1, (uint32_t[]){1, 1, 1});
     }
     if (status == LM_OK) status = measure(&p, &host, &times);
     if (status == LM_OK) *seconds = seconds_of(&host, &times) / EMPTY;
@@ -160,10 +164,15 @@ void bench_limits_measure(bench_session *session)
 {
     bench_limits *l = &session->limits;
     lm_buffer *values = NULL;
-    lm_status status = measure_copy(session);
-    if (status == LM_OK) status = measure_chains(session, PROBE_FMA, &l->fma);
-    l->fma *= 2;
-    if (status == LM_OK) status = measure_chains(session, PROBE_EXP2, &l->exp2);
+    lm_status status;
+    if (is_native(session)) {
+        status = bench_native_limits(session);
+    } else {
+        status = measure_copy(session);
+        if (status == LM_OK) status = measure_chains(session, PROBE_FMA, &l->fma);
+        l->fma *= 2;
+        if (status == LM_OK) status = measure_chains(session, PROBE_EXP2, &l->exp2);
+    }
     if (status == LM_OK) status = lm_buffer_create(session->device, &(lm_buffer_params){.size = EMPTY * EMPTY_BYTES}, &values);
     if (status == LM_OK) status = measure_touches(session, values, EMPTY_BYTES, &l->dispatch);
     if (status == LM_OK) status = measure_touches(session, values, 0, &l->gap);

@@ -10,13 +10,15 @@
 #include <string.h>
 
 #include "bench/bench.h"
+#include "host/tune.h"
 
 static const char usage[] =
     "usage: litemamba_bench [PART]... [OPTION]...\n\n"
     "Times kernels, blocks and models, each checked before, and finds a device's limits.\n"
     "PART: limits, kernels, blocks, models; without any, all.\n\n"
-    "  --device NAME       as `litemamba devices` lists them; without it every device but `cpu`\n"
-    "  --set NAME          rows: targets (a large GPU), quick (two processor cores), large (the tests' own) [quick]\n"
+    "  --device NAME       as `litemamba devices` lists them; without it every device but `reference`\n"
+    "  --set NAME          rows: targets (for a large GPU), quick (for two processor cores), tiny (seconds, only to see that it\n"
+    "                      works), large (the tests' own) [quick]\n"
     "  --kernel NAME       only this kernel; product: gemm or gemv, as the library chooses\n"
     "  --shape SHAPE       this shape of the kernel instead of the set: \"B=8 L=2048 Di=2048 N=16\" for scan,\n"
     "                      \"B=8 L=2048 Di=2048 K=3 m=4\" for conv, \"M=2048 N=80 K=1536\" for products, \"R=64 C=768\"\n"
@@ -24,6 +26,7 @@ static const char usage[] =
     "  --variant V --batch B --length L --branches M --d-conv K --d-state N --layers N\n"
     "  --model DIR         this language model\n"
     "  --deterministic     in deterministic mode\n"
+    "  --tuned             with what `litemamba tune` found on this device\n"
     "  --seconds S         to sample each row for [0.3]\n"
     "  --no-check          do not check before timing\n"
     "  --json              JSON instead of text\n";
@@ -59,7 +62,8 @@ static bool parse(int argc, char **argv, bench_options *o, unsigned *parts)
         {"d-state", required_argument, NULL, 'n'},  {"layers", required_argument, NULL, 'y'},
         {"model", required_argument, NULL, 'M'},    {"seconds", required_argument, NULL, 's'},
         {"deterministic", no_argument, NULL, 'x'},  {"no-check", no_argument, NULL, 'u'},
-        {"json", no_argument, NULL, 'j'},           {0},
+        {"json", no_argument, NULL, 'j'},           {"tuned", no_argument, NULL, 't'},
+        {0},
     };
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) switch (c) {
         case 'd': o->device = optarg; break;
@@ -81,6 +85,7 @@ static bool parse(int argc, char **argv, bench_options *o, unsigned *parts)
         case 'x': o->deterministic = true; break;
         case 'u': o->no_check = true; break;
         case 'j': o->json = true; break;
+        case 't': o->tuned = true; break;
         default: return false;
         }
     for (int i = optind; i < argc; i++) {
@@ -91,7 +96,9 @@ static bool parse(int argc, char **argv, bench_options *o, unsigned *parts)
     if (*parts == 0) *parts = PART_ALL;
     if (o->config.variant == LM_VARIANT_BASELINE) o->config.branches = 1;
     for (uint32_t i = 0; i < o->config.branches && i < LM_MAX_BRANCHES; i++) o->config.dilations[i] = 1u << i % 16;
-    const bool known = strcmp(o->set, "targets") == 0 || strcmp(o->set, "quick") == 0 || strcmp(o->set, "large") == 0;
+    static const char *const sets[] = {"targets", "quick", "large", "tiny"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) known = known || strcmp(o->set, sets[i]) == 0;
     return known && o->batch > 0 && o->length > 0 && (o->config.layers == 0 || o->config.d_model != 0);
 }
 
@@ -106,6 +113,8 @@ static json_t *bench_device(lm_context *context, const char *name, const bench_o
     } else {
         const lm_device_info *info = &session.device->info;
         if (!o->json) printf("%s: %s, %s\n", info->id, info->name, info->driver);
+        if (o->tuned) lm_tune_load(session.device);
+        else session.device->tuned = true; /* no model loads it either */
         if (parts & PART_LIMITS) bench_limits_measure(&session);
         if (parts & PART_KERNELS) bench_kernels(&session);
         if (parts & PART_BLOCKS) bench_blocks(&session);

@@ -1,4 +1,5 @@
 /* bench/measure.c: clocks, warming, quartiles. */
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -9,6 +10,18 @@ double bench_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double bench_error(const float *got, const double *expected, size_t count)
+{
+    double largest = 0, worst = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double error = fabs(got[i] - expected[i]);
+        largest = fmax(largest, fabs(expected[i]));
+        if (!(error <= worst)) worst = error; /* a NaN stays */
+        if (isnan(error)) break;
+    }
+    return worst / largest;
 }
 
 static int compare(const void *a, const void *b)

@@ -2,12 +2,14 @@
  *
  * Fresh models have the same weights in every layer, which does not change their time, and a vocabulary so small that the step
  * without the head is what is timed; a model from a folder has what it has. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/bench.h"
 #include "host/config.h"
+#include "host/reference_model.h"
 
 typedef struct model_row {
     const char *set;
@@ -15,10 +17,13 @@ typedef struct model_row {
 } model_row;
 
 static const model_row model_rows[] = {
-    {"targets", 24, 768}, {"targets", 64, 2560}, {"quick", 4, 256},
+    {"targets", 24, 768}, {"targets", 64, 2560}, {"quick", 4, 256}, {"tiny", 2, 32},
 };
 
 enum { VOCABULARY = 256 };
+
+/* Of a model that is too large for the reference, one of fewer layers is checked. */
+enum { CHECKED_TOKENS = 4, CHECKED_LAYERS = 2 };
 
 typedef struct model_bench {
     lm_model *model;
@@ -60,19 +65,81 @@ static bool repeat_layers(const lm_tensor_set *one, uint32_t layers, lm_tensor_s
     return true;
 }
 
-static lm_status create(bench_session *session, const lm_config *config, const lm_model_params *params, lm_model **model)
+/* Fresh tensors; free them with free_tensors. */
+static lm_status make_tensors(const lm_config *config, lm_tensor_set *one, lm_tensor_set *set)
 {
-    if (session->options->model != NULL) return lm_model_load(session->device, session->options->model, params, model);
     lm_config first = *config;
     first.layers = 1;
+    const lm_status status = lm_init_tensors(&first, &(lm_init_params){.seed = 1}, one);
+    if (status == LM_OK && !repeat_layers(one, config->layers, set))
+        return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
+    return status;
+}
+
+static void free_tensors(lm_tensor_set *one, lm_tensor_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) free((char *)(uintptr_t)set->tensors[i].name);
+    free(set->tensors);
+    lm_tensor_set_free(one);
+}
+
+static lm_status create(bench_session *session, const lm_config *config, const lm_model_params *params, lm_model **model)
+{
     lm_tensor_set one = {0}, set = {0};
-    lm_status status = lm_init_tensors(&first, &(lm_init_params){.seed = 1}, &one);
-    if (status == LM_OK && !repeat_layers(&one, config->layers, &set))
-        status = lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
+    if (session->options->model != NULL) return lm_model_load(session->device, session->options->model, params, model);
+    lm_status status = make_tensors(config, &one, &set);
     if (status == LM_OK) status = lm_model_create(session->device, config, &set, params, model);
-    for (size_t i = 0; i < set.count; i++) free((char *)(uintptr_t)set.tensors[i].name);
-    free(set.tensors);
-    lm_tensor_set_free(&one);
+    free_tensors(&one, &set);
+    return status;
+}
+
+/* Logits of a few steps against those of the reference. */
+static lm_status compare_steps(lm_model *model, const lm_reference_model *reference, double *error)
+{
+    const size_t vocabulary = lm_model_get_config(model)->vocab_size;
+    float *got = malloc(CHECKED_TOKENS * vocabulary * sizeof *got);
+    double *expected = malloc(CHECKED_TOKENS * vocabulary * sizeof *expected);
+    int32_t tokens[CHECKED_TOKENS];
+    lm_state *state = NULL;
+    lm_status status = got != NULL && expected != NULL ? lm_state_create(model, 1, &state)
+                                                       : lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
+    for (int i = 0; i < CHECKED_TOKENS && status == LM_OK; i++) {
+        tokens[i] = (int32_t)((size_t)i * 101 % vocabulary);
+        const lm_run_params run = {.batch = 1, .length = 1, .tokens = &tokens[i], .kind = LM_OUTPUT_LAST,
+                                   .output = got + (size_t)i * vocabulary};
+        status = lm_model_run(model, state, &run);
+    }
+    if (status == LM_OK) status = lm_reference_model_logits(reference, CHECKED_TOKENS, tokens, expected);
+    if (status == LM_OK) *error = bench_error(got, expected, CHECKED_TOKENS * vocabulary);
+    lm_state_destroy(&state);
+    free(got);
+    free(expected);
+    return status;
+}
+
+static lm_status check(bench_session *session, lm_config config, bench_row *row, char *text, size_t size)
+{
+    const char *folder = session->options->model;
+    lm_reference_model *reference = NULL;
+    lm_tensor_set one = {0}, set = {0};
+    lm_model *model = NULL;
+    double error = 0;
+    const double weights = config.layers * 3.5 * config.expand * config.d_model * config.d_model;
+    const uint32_t layers = config.layers;
+    if (folder == NULL && weights > 2e8) config.layers = CHECKED_LAYERS;
+    lm_status status = folder != NULL ? lm_reference_model_load(folder, &reference) : make_tensors(&config, &one, &set);
+    if (status == LM_OK && folder == NULL) status = lm_reference_model_create(&config, &set, &reference);
+    if (status == LM_OK) status = create(session, &config, NULL, &model);
+    if (status == LM_OK) status = compare_steps(model, reference, &error);
+    if (status == LM_OK) {
+        /* A layer adds what a block may be off by, in any direction, to what the layers before it left. */
+        row->passed = error <= 2e-6 * (2 + sqrt(config.layers));
+        snprintf(text, size, "%u tokens checked%s, error %.1e", CHECKED_TOKENS, config.layers < layers ? " with 2 layers" : "", error);
+        row->check = text;
+    }
+    lm_model_destroy(&model);
+    lm_reference_model_destroy(&reference);
+    free_tensors(&one, &set);
     return status;
 }
 
@@ -114,7 +181,7 @@ static void bench_model(bench_session *session, lm_config config, uint32_t batch
     const char *folder = session->options->model;
     model_bench m = {.batch = batch, .tokens = calloc(batch, sizeof(int32_t))};
     lm_model_info info = {0};
-    char shape[96] = "";
+    char shape[96] = "", checked[80];
     lm_status status = m.tokens != NULL ? LM_OK : lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
     if (status == LM_OK && folder != NULL) {
         status = lm_model_inspect(folder, &info);
@@ -126,11 +193,12 @@ static void bench_model(bench_session *session, lm_config config, uint32_t batch
     snprintf(shape, sizeof shape, "B=%u layers=%u d_model=%u m=%u", batch, config.layers, config.d_model, config.branches);
     bench_row row = {.part = "models", .name = "step", .shape = shape, .passed = true};
     bench_times ignored;
-    if (status == LM_OK) status = measure_step(session, &config, true, &m, &ignored, &row.device);
+    if (status == LM_OK && !session->options->no_check) status = check(session, config, &row, checked, sizeof checked);
+    if (status == LM_OK && row.passed) status = measure_step(session, &config, true, &m, &ignored, &row.device);
     lm_model_destroy(&m.model);
-    if (status == LM_OK) status = measure_step(session, &config, false, &m, &row.host, &ignored);
+    if (status == LM_OK && row.passed) status = measure_step(session, &config, false, &m, &row.host, &ignored);
     if (status == LM_OK) bench_report(session, &row);
-    if (status == LM_OK && folder != NULL) status = generate(session, &m, shape);
+    if (status == LM_OK && row.passed && folder != NULL) status = generate(session, &m, shape);
     if (status != LM_OK) bench_report_error(session, "models", "step", shape, status);
     lm_model_destroy(&m.model);
     free(m.tokens);

@@ -23,6 +23,9 @@ if(TARGET example_hello)
   add_test(NAME check_examples COMMAND ${LITEMAMBA_TOOLS}/check-examples.sh $<TARGET_FILE_DIR:example_hello>
     ${PROJECT_SOURCE_DIR}/models)
 endif()
+if(LITEMAMBA_BENCH)
+  add_test(NAME check_bench COMMAND ${LITEMAMBA_TOOLS}/check-bench.sh ${PROJECT_BINARY_DIR}/bench/litemamba_bench)
+endif()
 # Installs into a temporary folder and builds an example against that with pkg-config.
 if(NOT LITEMAMBA_SANITIZE)
   add_test(NAME check_install COMMAND ${LITEMAMBA_TOOLS}/check-install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}

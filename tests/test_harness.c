@@ -1,6 +1,6 @@
 /* tests/test_harness.c: tests of the tests. Every kind of bug that kernels/check.c is there for is planted, on every device,
  * and has to be reported: if it were not, a green run of test_kernels.c would say nothing. */
-#include "kernels/check.h"
+#include "kernels/timing.h"
 #include "tests/support/support.h"
 
 #include <criterion/criterion.h>
@@ -432,5 +432,60 @@ ParameterizedTest(lm_test_target *target, harness, catches_slips_of_content)
         }
         cr_expect(caught, "%s: %s goes unnoticed", lm_kernel_get(contents[s].kernel)->stem, contents[s].name);
     }
+    lm_test_close(&device);
+}
+
+/* ---- parts of large cases --------------------------------------------------------------------------------------- */
+
+/* Runs the case from its content, but for word `index` of its first buffer where `changed`. */
+static lm_check_result check_parts(lm_device *device, const lm_case *c, bool changed, size_t index)
+{
+    const uint32_t other = word_of(3.0f);
+    lm_check_result result = {.passed = false};
+    lm_timing timing;
+    cr_assert_eq(lm_timing_create(device, c, &timing), LM_OK, "%s: %s", c->name, lm_last_error());
+    if (changed)
+        cr_assert_eq(lm_buffer_upload(timing.buffers[0], 4 * index, &other, 4), LM_OK);
+    cr_assert_eq(lm_check_parts(timing.list, c, timing.views, &result), LM_OK, "%s: %s", c->name, lm_last_error());
+    lm_timing_free(&timing);
+    return result;
+}
+
+ParameterizedTestParameters(harness, parts) { return backends(); }
+ParameterizedTest(lm_test_target *target, harness, parts)
+{
+    static const struct {
+        const char *kernel, *shape;
+    } cases[] = {
+        {"scan", "B=2 L=100 Di=37 N=5"},        {"scan", "B=1 L=300 Di=3 N=16"},  {"conv", "B=2 L=60 Di=33 K=3 m=3"},
+        {"product", "M=50 N=130 K=20 F=3"},     {"gemm", "M=40 N=90 K=33 T=1"},   {"gemv", "M=3 N=70 K=40 T=1 F=4"},
+    };
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lm_case *c = NULL;
+        cr_assert_eq(lm_case_create_named(device, cases[i].kernel, cases[i].shape, lm_test_seed(), &c), LM_OK, "%s", lm_last_error());
+        const lm_check_result right = check_parts(device, c, false, 0);
+        cr_expect(right.passed, "%s: %s", c->name, right.text);
+        /* The first parts have the first channel or row, the last ones the last. */
+        cr_expect(!check_parts(device, c, true, 0).passed, "%s: a change at the start goes unnoticed", c->name);
+        cr_expect(!check_parts(device, c, true, c->buffers[0].count - 1).passed, "%s: a change at the end goes unnoticed", c->name);
+        lm_case_destroy(&c);
+    }
+    lm_test_close(&device);
+}
+
+Test(harness, shapes)
+{
+    static const char *const bad[] = {"B", "B=", "B=x", "B=0", "B=-1", "B=1x", "=1", "X=1", "B=1,L=2", "B=99999999999", "b=1"};
+    lm_device *device = lm_test_open("cpu", 0);
+    lm_case *c = NULL;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(lm_case_create_named(device, "scan", bad[i], 1, &c), LM_ERROR_INVALID_ARGUMENT, "%s", bad[i]);
+        cr_expect(c == NULL && strstr(lm_last_error(), "B L Di N") != NULL, "%s", lm_last_error());
+    }
+    cr_expect_eq(lm_case_create_named(device, "nonsense", "", 1, &c), LM_ERROR_INVALID_ARGUMENT);
+    cr_assert_eq(lm_case_create_named(device, "scan", "  N=3 B=2  L=5 Di=7 ", 1, &c), LM_OK);
+    cr_expect(c->params.scan.d_state == 3 && c->params.scan.batch == 2 && c->params.scan.length == 5 && c->params.scan.channels == 7);
+    lm_case_destroy(&c);
     lm_test_close(&device);
 }

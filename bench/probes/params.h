@@ -10,12 +10,14 @@
 /* Independent chains of a lane: enough to hide an operation's latency, and few enough for 16 vector registers. */
 #define LM_PROBE_CHAINS 8
 #define LM_PROBE_CHAINS_WIDE 7
+/* Rounds of chains between two tests for the end. */
+#define LM_PROBE_UNROLL 4
 /* Vectors that a lane copies. */
 #define LM_PROBE_VECTORS 4
 
 #define LM_PROBE_FIELDS \
     int count;    /* copy: elements, a multiple of a work-group's share */ \
-    int rounds; \
+    int rounds;   /* a multiple of LM_PROBE_UNROLL */ \
     float m; \
     float n;
 

@@ -14,9 +14,12 @@ __kernel void lm_probe_exp2(const lm_probe_params p, const lm_offsets at, __glob
     const int lane = (int)get_global_id(0);
     floatv x[CHAINS];
     for (int i = 0; i < CHAINS; i++) x[i] = (floatv)(p.m + (float)i * p.n);
-    for (int round = 0; round < p.rounds; round++) {
+    for (int round = 0; round < p.rounds; round += LM_PROBE_UNROLL) {
 #pragma unroll
-        for (int i = 0; i < CHAINS; i++) x[i] = native_exp2(-x[i]);
+        for (int j = 0; j < LM_PROBE_UNROLL; j++) {
+#pragma unroll
+            for (int i = 0; i < CHAINS; i++) x[i] = native_exp2(-x[i]);
+        }
     }
     floatv sum = x[0];
     for (int i = 1; i < CHAINS; i++) sum += x[i];

@@ -15,8 +15,9 @@ void main()
     const int lane = int(gl_GlobalInvocationID.x);
     float x[LM_PROBE_CHAINS];
     for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = p.m + float(i) * p.n;
-    for (int round = 0; round < p.rounds; round++)
-        for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = exp2(-x[i]);
+    for (int round = 0; round < p.rounds; round += LM_PROBE_UNROLL)
+        for (int j = 0; j < LM_PROBE_UNROLL; j++)
+            for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = exp2(-x[i]);
     float sum = 0.0;
     for (int i = 0; i < LM_PROBE_CHAINS; i++) sum += x[i];
     sums[lane] = sum;

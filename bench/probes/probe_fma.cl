@@ -15,9 +15,12 @@ __kernel void lm_probe_fma(const lm_probe_params p, const lm_offsets at, __globa
     floatv x[CHAINS];
     for (int i = 0; i < CHAINS; i++) x[i] = (floatv)((float)(lane + i));
     const floatv m = (floatv)(p.m), n = (floatv)(p.n);
-    for (int round = 0; round < p.rounds; round++) {
+    for (int round = 0; round < p.rounds; round += LM_PROBE_UNROLL) {
 #pragma unroll
-        for (int i = 0; i < CHAINS; i++) x[i] = LM_MAD(x[i], m, n);
+        for (int j = 0; j < LM_PROBE_UNROLL; j++) {
+#pragma unroll
+            for (int i = 0; i < CHAINS; i++) x[i] = LM_MAD(x[i], m, n);
+        }
     }
     floatv sum = x[0];
     for (int i = 1; i < CHAINS; i++) sum += x[i];
