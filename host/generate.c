@@ -13,56 +13,70 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool is_greedy(const lm_generate_params *params) { return !(params->temperature > 0.0f); }
-
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
-/* Gives idle slots to the next texts, as far as their prompts have room in a step beside a token of every other text, which would
- * wait for several long ones. The first is always taken. */
+/* Gives idle slots to the next texts. */
 static void take_up(lm_generator *self)
 {
-    uint64_t rows = self->active;
-    for (bool first = true; self->active < self->slots && self->next_text < self->params->count; first = false) {
-        const lm_generate_params *params = &self->params->texts[self->next_text];
-        if (!first && rows + params->prompt_length > self->room) return;
-        rows += params->prompt_length;
+    while (self->active < self->slots && self->next_text < self->params->count) {
         lm_writer *writer = self->order[self->active++];
         writer->text = self->next_text++;
-        writer->params = params;
-        writer->new_tokens = 0;
+        writer->params = &self->params->texts[writer->text];
+        writer->read = writer->new_tokens = 0;
         writer->start = now();
-        writer->random = lm_random_stream(params->seed, "sample");
-        lm_stops_start(&writer->stops, params->stops, params->stop_count);
+        writer->random = lm_random_stream(writer->params->seed, "sample");
+        lm_stops_start(&writer->stops, writer->params->stops, writer->params->stop_count);
         if (!self->goes_on) lm_state_reset_slot(self->state, writer->slot);
     }
 }
 
-/* Runs the prompts of texts without a token and the last token of all others, in one call. */
-static lm_status run_step(lm_generator *self, bool greedy)
+/* What a text runs next, of which there may be `room` tokens if it is of a prompt; *tokens is where. Moves it on. */
+static uint32_t next_tokens(lm_writer *writer, uint32_t room, const int32_t **tokens)
 {
-    uint32_t rows = 0;
+    const lm_generate_params *params = writer->params;
+    const uint32_t left = params->prompt_length - writer->read, count = left < room ? left : room;
+    writer->due = count == left;
+    *tokens = left > 0 ? params->prompt + writer->read : &writer->last;
+    writer->read += count;
+    return left > 0 ? count : 1;
+}
+
+/* Runs the last token of all texts that have one, and of the prompts of the others as much as a step may have, the texts that were
+ * taken up first before the others, in one call. */
+static lm_status run_step(lm_generator *self, lm_output *kind)
+{
+    uint32_t rows = 0, count = 0, room = self->chunk;
+    *kind = LM_OUTPUT_NONE;
     for (uint32_t i = 0; i < self->active; i++) {
-        const lm_writer *writer = self->order[i];
-        const bool fresh = writer->new_tokens == 0;
-        const uint32_t count = fresh ? writer->params->prompt_length : 1;
-        memcpy(self->tokens + rows, fresh ? writer->params->prompt : &writer->last, count * sizeof *self->tokens);
-        self->slot_of[i] = writer->slot;
-        rows += count;
-        self->offsets[i + 1] = rows;
+        lm_writer *writer = self->order[i];
+        const int32_t *tokens;
+        const bool reading = writer->read < writer->params->prompt_length;
+        const uint32_t n = next_tokens(writer, room, &tokens);
+        if (n == 0) continue;
+        if (reading) room -= n;
+        memcpy(self->tokens + rows, tokens, n * sizeof *self->tokens);
+        rows += n;
+        writer->row = count;
+        self->slot_of[count++] = writer->slot;
+        self->offsets[count] = rows;
+        if (!writer->due) continue;
+        const bool greedy = !(writer->params->temperature > 0.0f) && *kind != LM_OUTPUT_LAST;
+        *kind = greedy ? LM_OUTPUT_ARGMAX : LM_OUTPUT_LAST;
     }
-    const lm_sequences sequences = {.count = self->active, .offsets = self->offsets, .slots = self->slot_of};
+    const lm_sequences sequences = {.count = count, .offsets = self->offsets, .slots = self->slot_of};
     const lm_run_params run = {
         .sequences = &sequences,
         .tokens = self->tokens,
-        .kind = greedy ? LM_OUTPUT_ARGMAX : LM_OUTPUT_LAST,
-        .output = greedy ? (void *)self->chosen : (void *)self->logits,
+        .kind = *kind,
+        .output = *kind == LM_OUTPUT_ARGMAX ? (void *)self->chosen : (void *)self->logits,
     };
     return lm_model_run(self->model, self->state, &run);
 }
 
-static int32_t choose(const lm_generator *self, lm_writer *writer, const float *logits)
+static int32_t choose(const lm_generator *self, lm_writer *writer)
 {
     const lm_generate_params *p = writer->params;
+    const float *logits = self->logits + (size_t)writer->row * self->model->config.vocab_size;
     const lm_sampling sampling = {.temperature = p->temperature, .top_p = p->top_p, .top_k = p->top_k};
     return lm_sample(&sampling, logits, self->model->config.vocab_size, self->scratch, &writer->random);
 }
@@ -108,15 +122,17 @@ static void note(const lm_generator *self, const lm_writer *writer, lm_finish fi
 }
 
 /* Hands the new tokens out. The writers that go on stay in their order, before those that are idle now. */
-static void hand_out(lm_generator *self, bool greedy)
+static void hand_out(lm_generator *self, lm_output kind)
 {
     const double time = now();
     uint32_t kept = 0;
     for (uint32_t i = 0; i < self->active; i++) {
         lm_writer *writer = self->order[i];
-        const float *logits = greedy ? NULL : self->logits + (size_t)i * self->model->config.vocab_size;
-        if (writer->new_tokens == 0) writer->first = time;
-        const lm_finish finish = move_on(writer, greedy ? self->chosen[i] : choose(self, writer, logits));
+        lm_finish finish = LM_FINISH_NONE;
+        if (writer->due) {
+            if (writer->new_tokens == 0) writer->first = time;
+            finish = move_on(writer, kind == LM_OUTPUT_ARGMAX ? self->chosen[writer->row] : choose(self, writer));
+        }
         if (finish != LM_FINISH_NONE) {
             note(self, writer, finish, time);
             continue;
@@ -138,10 +154,9 @@ lm_status lm_generator_run(lm_generator *self)
                              self->next_text - self->active, self->params->count);
             break;
         }
-        bool greedy = true;
-        for (uint32_t i = 0; i < self->active && greedy; i++) greedy = is_greedy(self->order[i]->params);
-        status = run_step(self, greedy);
-        if (status == LM_OK) hand_out(self, greedy);
+        lm_output kind;
+        status = run_step(self, &kind);
+        if (status == LM_OK) hand_out(self, kind);
     }
     for (uint32_t i = 0; i < self->active; i++) note(self, self->order[i], LM_FINISH_NONE, now());
     return status;

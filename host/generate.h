@@ -15,7 +15,10 @@ typedef struct lm_writer {
     uint32_t text; /* its index, and what it is */
     const lm_generate_params *params;
     uint32_t slot; /* of the state */
+    uint32_t read; /* tokens of the prompt that were run */
     uint32_t new_tokens;
+    bool due;     /* the step runs the last of what it has: a new token comes */
+    uint32_t row; /* of the step's results, where one is due */
     int32_t last;        /* the latest new token, which the next step runs */
     double start, first; /* when it was taken up, when it had its first token */
     lm_random random;
@@ -34,7 +37,7 @@ typedef struct lm_generator {
     lm_writer **order;  /* all of them, the `active` ones that write first, in the order in which they were taken up */
     uint32_t slots, active;
 
-    uint64_t room; /* tokens that a step may have */
+    uint32_t chunk; /* tokens of prompts that a step may have */
     int32_t *tokens;
     uint32_t *offsets, *slot_of;
     int32_t *chosen; /* where the device finds the likeliest tokens */

@@ -8,7 +8,7 @@
 #include "host/generate.h"
 #include "runtime/backend.h"
 
-enum { DEFAULT_SLOTS = 8, STEP_TOKENS = 4096 }; /* of several prompts; one alone may be longer */
+enum { DEFAULT_SLOTS = 8, DEFAULT_CHUNK = 512 };
 
 /* ---- what is refused --------------------------------------------------------------------------------------------- */
 
@@ -51,7 +51,7 @@ static lm_status check_model(const char *what, const lm_model *model, const void
 
 /* What the texts need at most. */
 typedef struct needs {
-    uint64_t longest, all;       /* tokens of prompts */
+    uint64_t prompts;            /* tokens of all of them */
     uint64_t stops, stop_tokens; /* of one text */
     bool sampled;
 } needs;
@@ -63,8 +63,7 @@ static needs count_needs(const lm_generate_batch_params *params)
         const lm_generate_params *p = &params->texts[i];
         uint64_t stop_tokens = 0;
         for (uint32_t k = 0; k < p->stop_count; k++) stop_tokens += p->stops[k].length;
-        n.longest = p->prompt_length > n.longest ? p->prompt_length : n.longest;
-        n.all += p->prompt_length;
+        n.prompts += p->prompt_length;
         n.stops = p->stop_count > n.stops ? p->stop_count : n.stops;
         n.stop_tokens = stop_tokens > n.stop_tokens ? stop_tokens : n.stop_tokens;
         n.sampled |= p->temperature > 0.0f;
@@ -84,14 +83,12 @@ static void *allocate(uint64_t count, size_t size, bool *failed)
 static lm_status create(lm_generator *self, const needs *n)
 {
     const uint64_t slots = self->slots, vocab = self->model->config.vocab_size;
-    const uint64_t several = n->all < STEP_TOKENS ? n->all : STEP_TOKENS;
+    const uint64_t room = (n->prompts < self->chunk ? n->prompts : self->chunk) + slots;
     bool failed = false;
-    self->room = (n->longest > several ? n->longest : several) + slots;
-    if (self->room > UINT32_MAX)
-        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT,
-                       "lm_generate_batch: a prompt of %llu tokens and %u slots are too much",
-                       (unsigned long long)n->longest, self->slots);
-    self->tokens = allocate(self->room, sizeof *self->tokens, &failed);
+    if (room > UINT32_MAX)
+        return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_generate_batch: %u tokens of prompts and %u slots are too much for a step",
+                       self->chunk, self->slots);
+    self->tokens = allocate(room, sizeof *self->tokens, &failed);
     self->offsets = allocate(slots + 1, sizeof *self->offsets, &failed);
     self->slot_of = allocate(slots, sizeof *self->slot_of, &failed);
     self->chosen = allocate(slots, sizeof *self->chosen, &failed);
@@ -137,6 +134,7 @@ static lm_status generate(lm_model *model, lm_state *state, const lm_generate_ba
     lm_generator self = {.model = model, .state = state, .goes_on = state != NULL, .params = params, .stats = stats};
     self.slots = params->slots > 0 ? params->slots : DEFAULT_SLOTS;
     if (self.slots > params->count) self.slots = params->count;
+    self.chunk = params->chunk > 0 ? params->chunk : DEFAULT_CHUNK;
     const needs n = count_needs(params);
     lm_state *own = NULL;
     lm_status status = create(&self, &n);
@@ -157,7 +155,7 @@ lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate_params
     if (status != LM_OK) return status;
     if (state != NULL && (state->model != model || state->slots != 1))
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "%s: requires a state of this model with 1 slot", what);
-    return generate(model, state, &(lm_generate_batch_params){.count = 1, .texts = params, .slots = 1}, stats);
+    return generate(model, state, &(lm_generate_batch_params){.count = 1, .texts = params, .slots = 1, .chunk = UINT32_MAX - 1}, stats);
 }
 
 lm_status lm_generate_batch(lm_model *model, const lm_generate_batch_params *params, lm_generate_stats *stats)

@@ -57,14 +57,19 @@ static lm_generate_params text_of(answer *a, const char *prompt, uint32_t max_to
                                 .user = a};
 }
 
-static lm_model *load(lm_device *device, const char *name)
+static lm_model *load_with(lm_device *device, const char *name, const lm_model_params *params)
 {
     char *folder = lm_test_join(lm_test_models_dir(), name);
     lm_model *model = NULL;
-    cr_assert_eq(lm_model_load(device, folder, NULL, &model), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_model_load(device, folder, params, &model), LM_OK, "%s", lm_last_error());
     free(folder);
     return model;
 }
+
+static lm_model *load(lm_device *device, const char *name) { return load_with(device, name, NULL); }
+
+/* jargon, or a smaller one where that would take long. */
+static const char *model_for(const char *backend) { return strcmp(backend, "vulkan") == 0 ? "jargon-small-stcn" : "jargon"; }
 
 static void expect_same(const answer *got, const answer *expected, const char *where, uint32_t batch, size_t text)
 {
@@ -99,7 +104,8 @@ static void count_ending(void *user, uint32_t text, const lm_generate_stats *sta
     cr_expect_eq(stats->new_tokens, wanted_length(text));
 }
 
-static void check_batches(lm_model *model, const char *where, float temperature)
+/* Every `sampled`th text takes tokens by chance. A chunk of 0 is the default, which holds all prompts. */
+static void check_batches(lm_model *model, const char *where, float temperature, size_t sampled, uint32_t chunk)
 {
     static answer alone[TEXTS], together[TEXTS];
     static const uint32_t batches[] = {1, 3, 8};
@@ -107,7 +113,7 @@ static void check_batches(lm_model *model, const char *where, float temperature)
     lm_generate_stats stats[TEXTS];
     for (size_t i = 0; i < TEXTS; i++) {
         lm_generate_params params = text_of(&alone[i], prompts[i], wanted_length(i));
-        params.temperature = i % 4 == 1 ? temperature : 0.0f;
+        params.temperature = i % sampled == sampled / 4 ? temperature : 0.0f;
         params.seed = i;
         cr_assert_eq(lm_generate(model, NULL, &params, &stats[i]), LM_OK, "%s", lm_last_error());
         cr_expect_eq(alone[i].count, wanted_length(i));
@@ -117,18 +123,20 @@ static void check_batches(lm_model *model, const char *where, float temperature)
         endings e = {.most_steps = 1000};
         for (size_t i = 0; i < TEXTS; i++) {
             texts[i] = text_of(&together[i], prompts[i], wanted_length(i));
-            texts[i].temperature = i % 4 == 1 ? temperature : 0.0f;
+            texts[i].temperature = i % sampled == sampled / 4 ? temperature : 0.0f;
             texts[i].seed = i;
         }
         const lm_generate_batch_params params = {.count = TEXTS,
                                                  .texts = texts,
                                                  .slots = batches[b],
+                                                 .chunk = chunk,
                                                  .on_step = count_step,
                                                  .on_finish = count_ending,
                                                  .user = &e};
         cr_assert_eq(lm_generate_batch(model, &params, stats), LM_OK, "%s", lm_last_error());
-        uint32_t tokens = 0, longest = 0;
+        uint32_t tokens = 0, longest = 0, prompt_tokens = 0;
         for (size_t i = 0; i < TEXTS; i++) {
+            prompt_tokens += texts[i].prompt_length;
             expect_same(&together[i], &alone[i], where, batches[b], i);
             cr_expect_eq(e.count[i], 1);
             cr_expect_eq(stats[i].finish, LM_FINISH_LENGTH);
@@ -138,8 +146,9 @@ static void check_batches(lm_model *model, const char *where, float temperature)
             longest = wanted_length(i) > longest ? wanted_length(i) : longest;
         }
         /* no slot is idle while a text waits: then fewer than `longest` steps are left */
-        cr_expect(e.steps <= tokens / batches[b] + longest, "%s: %u steps with %u at a time", where, e.steps, batches[b]);
-        if (batches[b] == 1) cr_expect_eq(e.steps, tokens);
+        const uint32_t reading = chunk > 0 ? prompt_tokens / chunk + TEXTS : 0; /* steps more, at most */
+        cr_expect(e.steps <= tokens / batches[b] + longest + reading, "%s: %u steps with %u at a time", where, e.steps, batches[b]);
+        if (batches[b] == 1 && chunk == 0) cr_expect_eq(e.steps, tokens);
     }
 }
 
@@ -149,10 +158,128 @@ ParameterizedTestParameters(generate, batches) { return lm_test_targets(); }
 ParameterizedTest(lm_test_target *target, generate, batches)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    const bool slow = strcmp(target->backend, "vulkan") == 0; /* lavapipe */
-    lm_model *model = load(device, slow ? "jargon-small-stcn" : "jargon");
-    check_batches(model, "greedy", 0.0f);
-    check_batches(model, "mixed", 0.8f);
+    lm_model *model = load(device, model_for(target->backend));
+    check_batches(model, "greedy", 0.0f, 4, 0);
+    check_batches(model, "mixed", 0.8f, 4, 0);
+    lm_model_destroy(&model);
+    lm_test_close(&device);
+}
+
+ParameterizedTestParameters(generate, chunks) { return lm_test_targets(); }
+
+/* Prompts in pieces, several of them in a step and one over several. */
+ParameterizedTest(lm_test_target *target, generate, chunks)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    lm_model *model = load(device, model_for(target->backend));
+    check_batches(model, "prompts in pieces of 1", 0.8f, 4, 1);
+    check_batches(model, "prompts in pieces of 25", 0.0f, 4, 25);
+    lm_model_destroy(&model);
+    lm_test_close(&device);
+}
+
+ParameterizedTestParameters(generate, deterministic) { return lm_test_targets(); }
+
+/* Logits of prompts and of the steps after them, of texts side by side and of each alone: bit for bit. */
+static void check_logits(lm_model *model)
+{
+    enum { COUNT = 5, STEPS = 6, VOCAB = 256 };
+    lm_state *state = NULL, *alone = NULL;
+    cr_assert_eq(lm_state_create(model, COUNT, &state), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_state_create(model, 1, &alone), LM_OK, "%s", lm_last_error());
+    static float together[STEPS][COUNT * VOCAB], one[VOCAB];
+    static answer a[COUNT];
+    static const uint32_t slots[COUNT] = {3, 0, 4, 1, 2}, first[2] = {0, 1};
+    int32_t tokens[MOST * COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) text_of(&a[i], prompts[i], 1);
+    for (uint32_t step = 0; step < STEPS; step++) {
+        uint32_t offsets[COUNT + 1] = {0};
+        for (uint32_t i = 0; i < COUNT; i++) {
+            const uint32_t n = step == 0 ? (uint32_t)strlen(prompts[i]) : 1;
+            memcpy(tokens + offsets[i], a[i].prompt + (step == 0 ? 0 : step), n * sizeof *tokens);
+            offsets[i + 1] = offsets[i] + n;
+        }
+        const lm_sequences sequences = {COUNT, offsets, slots};
+        const lm_run_params run = {.sequences = &sequences, .tokens = tokens, .kind = LM_OUTPUT_LAST, .output = together[step]};
+        cr_assert_eq(lm_model_run(model, state, &run), LM_OK, "%s", lm_last_error());
+    }
+    for (uint32_t i = 0; i < COUNT; i++) {
+        cr_assert_eq(lm_state_reset(alone), LM_OK);
+        for (uint32_t step = 0; step < STEPS; step++) {
+            const uint32_t whole[2] = {0, (uint32_t)strlen(prompts[i])};
+            const lm_sequences sequences = {1, step == 0 ? whole : first, NULL};
+            const lm_run_params run = {
+                .sequences = &sequences, .tokens = a[i].prompt + step, .kind = LM_OUTPUT_LAST, .output = one};
+            cr_assert_eq(lm_model_run(model, alone, &run), LM_OK, "%s", lm_last_error());
+            cr_expect_arr_eq(one, together[step] + i * VOCAB, sizeof one, "text %u, step %u: other logits in the batch", i, step);
+        }
+    }
+    lm_state_destroy(&state);
+    lm_state_destroy(&alone);
+}
+
+/* In a deterministic model chance makes no difference: every text's draws see the same bits, whatever else runs, and however its
+ * prompt is cut but on the reference, whose state is float64 within a call. */
+ParameterizedTest(lm_test_target *target, generate, deterministic)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    lm_model *model = load_with(device, model_for(target->backend), &(lm_model_params){.deterministic = true});
+    check_logits(model);
+    check_batches(model, "deterministic", 1.0f, 1, 0);
+    if (lm_device_get_info(device)->backend != LM_BACKEND_REFERENCE) check_batches(model, "deterministic, in pieces", 1.0f, 1, 13);
+    lm_model_destroy(&model);
+    lm_test_close(&device);
+}
+
+/* ---- prompts do not stall others --------------------------------------------------------------------------------- */
+
+typedef struct waiting {
+    uint32_t step, arrived[3][MOST]; /* the step of each token */
+    uint32_t count[3];
+} waiting;
+
+typedef struct waiter {
+    waiting *all;
+    uint32_t text;
+} waiter;
+
+static bool next_step(void *user)
+{
+    ((waiting *)user)->step++;
+    return true;
+}
+
+static bool arrives(void *user, int32_t token)
+{
+    const waiter *w = user;
+    (void)token;
+    w->all->arrived[w->text][w->all->count[w->text]++] = w->all->step;
+    return true;
+}
+
+/* While a long prompt is read, 16 tokens a step, the text beside it has a token in every step. */
+Test(generate, no_stall)
+{
+    enum { CHUNK = 16, LENGTH = 300, OTHERS = 40 };
+    lm_device *device = lm_test_open("cpu", 0);
+    lm_model *model = load(device, "jargon-small-baseline");
+    int32_t prompt[LENGTH];
+    for (int32_t i = 0; i < LENGTH; i++) prompt[i] = 'a' + i % 26;
+    waiting all = {0};
+    waiter who[3] = {{&all, 0}, {&all, 1}, {&all, 2}};
+    const uint32_t lengths[3] = {10, LENGTH, 20};
+    lm_generate_params texts[3];
+    for (size_t i = 0; i < 3; i++)
+        texts[i] = (lm_generate_params){.prompt = prompt, .prompt_length = lengths[i], .max_tokens = i == 1 ? 3 : OTHERS,
+                                        .on_token = arrives, .user = &who[i]};
+    const lm_generate_batch_params params = {.count = 3, .texts = texts, .slots = 3, .chunk = CHUNK, .on_step = next_step, .user = &all};
+    cr_assert_eq(lm_generate_batch(model, &params, NULL), LM_OK, "%s", lm_last_error());
+    cr_expect_eq(all.count[0], OTHERS);
+    for (uint32_t t = 0; t < OTHERS; t++) cr_expect_eq(all.arrived[0][t], t + 1, "token %u", t);
+    /* 6 tokens in the first step, which has 10 of the text before; then 16 a step */
+    cr_expect_eq(all.arrived[1][0], 1 + (LENGTH - 6 + CHUNK - 1) / CHUNK);
+    /* the third has what is left of that step, and the next */
+    cr_expect_eq(all.arrived[2][0], (10 + LENGTH + 20 + CHUNK - 1) / CHUNK);
     lm_model_destroy(&model);
     lm_test_close(&device);
 }

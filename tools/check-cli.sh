@@ -65,7 +65,7 @@ expect 2 -- '--prompt: the value is missing' generate "$small" --prompt
 expect 2 -- '--prompt and --prompts exclude each other' generate "$small" --prompt x --prompts /dev/null
 expect 2 "batch: '0' is below 1" generate "$small" --prompts /dev/null --batch 0
 expect 2 'go with --prompt alone' generate "$small" --prompts /dev/null --save-state "$folder/state"
-expect 2 'go with --prompt alone' generate "$small" --prompt x --json --chunk 4
+expect 2 'go with --prompt alone' generate "$small" --prompt x --json --load-state "$folder/state"
 expect 2 -- '--save-state and --stop exclude each other' generate "$small" --prompt x --save-state "$folder/state" --stop y
 stops=()
 for i in $(seq 33); do stops+=(--stop "$i"); done
@@ -126,6 +126,7 @@ for batch in 1 3 8; do
     got=$("$litemamba" generate "$small" --prompts "$folder/prompts" -n 30 --seed 7 --batch $batch; echo .)
     same "prompts, $batch at a time" "$alone." "$got"
 done
+same "prompts in pieces" "$alone." "$("$litemamba" generate "$small" --prompts "$folder/prompts" -n 30 --seed 7 --chunk 3; echo .)"
 same "prompts from a pipe" "$alone." "$("$litemamba" generate "$small" --prompts - -n 30 --seed 7 <"$folder/prompts"; echo .)"
 loud=1 expect 0 '^prompts  *7 of [0-9]* tokens, 8 at a time' generate "$small" --prompts "$folder/prompts" -n 3 --stats
 printf 'a\n\nb\n' >"$folder/gap"

@@ -179,7 +179,7 @@ int cli_generate(const cli_command *command, int argc, char **argv)
         {"seed", 's', CLI_U64, &seed, "S", "Of the random numbers; prompts after the first have S + 1, S + 2 … [0]", 0, 0},
         {"batch", 0, CLI_U32, &many.slots, "N", "With --prompts: so many at a time [8]", 1, UINT32_MAX},
         {"json", 0, CLI_FLAG, &many.json, NULL, "Print a line of JSON for each prompt", 0, 0},
-        {"chunk", 0, CLI_U32, &one.chunk, "N", "Read the prompt N tokens at a time [all]", 1, UINT32_MAX},
+        {"chunk", 0, CLI_U32, &one.chunk, "N", "Read prompts N tokens at a time [all; with --prompts 512 in a step]", 1, UINT32_MAX},
         {"load-state", 0, CLI_TEXT, &one.load, "FILE", "Go on from where --save-state left off", 0, 0},
         {"save-state", 0, CLI_TEXT, &one.save, "FILE", "Write the state after all that is printed", 0, 0},
         CLI_DEVICE_OPTION(device),
@@ -189,8 +189,8 @@ int cli_generate(const cli_command *command, int argc, char **argv)
     const bool several = many.path != NULL || many.json;
     if (one.text == NULL && many.path == NULL) return cli_usage_error(command, "--prompt is missing");
     if (one.text != NULL && many.path != NULL) return cli_usage_error(command, "--prompt and --prompts exclude each other");
-    if (several && (one.load != NULL || one.save != NULL || one.chunk > 0))
-        return cli_usage_error(command, "--chunk, --load-state and --save-state go with --prompt alone");
+    if (several && (one.load != NULL || one.save != NULL))
+        return cli_usage_error(command, "--load-state and --save-state go with --prompt alone");
     if (one.save != NULL && texts.count > 0)
         return cli_usage_error(command,
                                "--save-state and --stop exclude each other: the state would have seen what is not printed");
@@ -209,6 +209,7 @@ int cli_generate(const cli_command *command, int argc, char **argv)
                                      .stops = stops,
                                      .stop_count = texts.count};
     many.text = one.text;
+    many.chunk = one.chunk;
     many.stats = one.stats;
     if (code == CLI_OK)
         code = several ? cli_generate_many(&session, folder, &many, &like) : generate_one(&session, folder, &one, &like);

@@ -13,6 +13,7 @@ typedef struct cli_many {
     const char *path; /* a prompt a line, "-" is standard input; NULL: only `text` */
     const char *text; /* as --prompt has it */
     uint32_t slots;   /* texts at a time */
+    uint32_t chunk;   /* tokens of prompts in a step; 0: the library's choice */
     bool json, stats;
 } cli_many;
 

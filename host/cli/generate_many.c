@@ -255,6 +255,7 @@ static int generate(crowd *self, const char *folder, const lm_generate_params *l
         const lm_generate_batch_params params = {.count = (uint32_t)self->count,
                                                  .texts = texts,
                                                  .slots = self->many->slots,
+                                                 .chunk = self->many->chunk,
                                                  .on_step = go_on,
                                                  .on_finish = finish_text,
                                                  .user = self};

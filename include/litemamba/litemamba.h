@@ -249,15 +249,16 @@ LM_API lm_status lm_generate(lm_model *model, lm_state *state, const lm_generate
 typedef struct lm_generate_batch_params {
     uint32_t count;
     const lm_generate_params *texts; /* count of them, each with a prompt, a length, a way to choose and callbacks of its own */
-    uint32_t slots;                  /* most texts at a time, fewer where the device's limits allow fewer [8] */
+    uint32_t slots;                  /* most texts at a time [8] */
+    uint32_t chunk;                  /* most tokens of prompts in a step, of all texts together: others wait no longer [512] */
     bool (*on_step)(void *user);     /* before each step; false cancels: LM_ERROR_CANCELLED */
     void (*on_finish)(void *user, uint32_t text, const lm_generate_stats *stats);
     void *user;
 } lm_generate_batch_params;
 
-/* Generates all texts, each from nothing, `slots` at a time: a step runs one token of every text that is under way and the whole
- * prompts of those that were taken up, in one packed lm_model_run, and a text that ends gives its slot to the next one in the
- * same step. Texts are taken up in their order and end in any. A text is what lm_generate alone would make of it: in a
+/* Generates all texts, each from nothing, `slots` at a time: a step runs one token of every text that is under way and up to `chunk`
+ * tokens of the prompts of those that were taken up, the first ones first, in one packed lm_model_run, and a text that ends gives its
+ * slot to the next one in the same step. Texts are taken up in their order and end in any. A text is what lm_generate alone would make of it: in a
  * deterministic model to the bit, else but for rounding, as the last bits of logits differ with what else is in the batch. All
  * texts are checked before anything runs. `stats` has `count` entries or is NULL. After the start nothing is allocated but what
  * lm_model_run records for a new shape. */
