@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static _Thread_local char last_error[2048];
@@ -72,6 +73,16 @@ static const lm_backend_ops *const backends[] = {
     &lm_backend_reference,
 };
 
+/* May a device of this name be of another backend? Not if it names one of them, alone or before a colon. */
+static bool is_elsewhere(const lm_backend_ops *ops, const char *device)
+{
+    const size_t length = device != NULL ? strcspn(device, ":") : 0;
+    const lm_backend_ops *named = NULL;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strlen(backends[i]->name) == length && strncasecmp(backends[i]->name, device, length) == 0) named = backends[i];
+    return named != NULL && named != ops;
+}
+
 lm_status lm_context_create(const lm_context_params *params, lm_context **out)
 {
     LM_REQUIRE(NULL, out != NULL);
@@ -88,7 +99,7 @@ lm_status lm_context_create(const lm_context_params *params, lm_context **out)
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
         const lm_backend_ops *ops = backends[i];
         if ((ops->backend == LM_BACKEND_OPENCL && params->no_opencl) ||
-            (ops->backend == LM_BACKEND_VULKAN && params->no_vulkan))
+            (ops->backend == LM_BACKEND_VULKAN && params->no_vulkan) || is_elsewhere(ops, params->device))
             continue;
         lm_driver *driver = NULL;
         lm_status status = ops->load(context, params, &driver);

@@ -105,6 +105,31 @@ Test(runtime, refuses_null)
 
 /* ---- the list of devices ---------------------------------------------------------------------------------------- */
 
+Test(runtime, loads_only_the_backend_that_is_named)
+{
+    lm_context *context = create_context(NULL);
+    const size_t all = lm_context_device_count(context);
+    lm_context_destroy(&context);
+    /* A name without a backend may be any device's. */
+    static const char *const anywhere[] = {"", "H200", "cpux", "op:0"};
+    for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++) {
+        context = create_context(&(lm_context_params){.device = anywhere[i]});
+        cr_expect_eq(lm_context_device_count(context), all, "'%s'", anywhere[i]);
+        lm_context_destroy(&context);
+    }
+    static const struct {
+        const char *device, *prefix;
+    } named[] = {{"cpu", "cpu"}, {"reference", "reference"}, {"vulkan", "vulkan:"}, {"OpenCL:some", "opencl:"}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        context = create_context(&(lm_context_params){.device = named[i].device});
+        for (size_t d = 0; d < lm_context_device_count(context); d++) {
+            const char *id = lm_context_device_info(context, d)->id;
+            cr_expect(strncmp(id, named[i].prefix, strlen(named[i].prefix)) == 0, "%s for '%s'", id, named[i].device);
+        }
+        lm_context_destroy(&context);
+    }
+}
+
 Test(runtime, lists_devices_in_order)
 {
     static const int place[] = {[LM_BACKEND_OPENCL] = 0, [LM_BACKEND_VULKAN] = 1, [LM_BACKEND_CPU] = 2,

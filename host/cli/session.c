@@ -15,10 +15,11 @@ static void print_log(void *user, lm_log_level level, const char *text)
     fprintf(stderr, "litemamba: %s: %s\n", names[level <= LM_LOG_DEBUG ? level : LM_LOG_DEBUG], text);
 }
 
-int cli_open_context(cli_session *session)
+/* `device`: loads only what a device of this name needs; NULL: everything. */
+static int open_context(cli_session *session, const char *device)
 {
     const char *validate = getenv("LITEMAMBA_VALIDATE");
-    lm_context_params params = {0};
+    lm_context_params params = {.device = device};
     params.validate = validate != NULL && strcmp(validate, "0") != 0 && validate[0] != 0;
     /* A failed call's line is printed by the command; the log would say it twice. Validation messages are only in the log. */
     if (cli_log_level >= 0 || params.validate) {
@@ -29,9 +30,12 @@ int cli_open_context(cli_session *session)
     return status == LM_OK ? CLI_OK : cli_library_error(status);
 }
 
+int cli_open_context(cli_session *session) { return open_context(session, NULL); }
+
 int cli_open_device(cli_session *session, const char *name)
 {
-    int code = cli_open_context(session);
+    const char *wanted = name != NULL && *name != '\0' ? name : getenv("LITEMAMBA_DEVICE");
+    int code = open_context(session, wanted);
     if (code != CLI_OK) return code;
     lm_status status = session->device == NULL ? lm_device_open(session->context, name, NULL, &session->device) : LM_OK;
     return status == LM_OK ? CLI_OK : cli_library_error(status);

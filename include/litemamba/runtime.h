@@ -72,6 +72,7 @@ typedef struct lm_context_params {
     lm_log_level log_level;  /* the most talkative level wanted; default errors only */
     bool no_opencl;          /* do not load OpenCL */
     bool no_vulkan;          /* do not load Vulkan */
+    const char *device;      /* a name as lm_device_open takes it: load only its backend, which is sooner done; default all */
     bool validate;           /* turn on VK_LAYER_KHRONOS_validation where installed; its messages go to the log as errors */
 } lm_context_params;
 
