@@ -34,6 +34,7 @@ static const kernel_row kernel_rows[] = {
     {"quick", "scan", "B=1 L=1024 Di=1536 N=16"},
     {"quick", "scan", "B=2 L=128 Di=1024 N=16"},
     {"quick", "conv", "B=1 L=1024 Di=1536 K=3 m=4"},
+    {"quick", "product", "M=1024 N=3072 K=768"},
     {"quick", "product", "M=256 N=1024 K=512"},
     {"quick", "product", "M=256 N=64 K=1024"},
     {"quick", "product", "M=1 N=2048 K=1024"},
@@ -126,12 +127,24 @@ static void bench_shape(bench_session *session, const char *kernel, const char *
     else bench_report_error(session, "kernels", kernel, shape, status);
 }
 
-/* The tests' rows that are worth timing. */
-static void bench_large(bench_session *session, const char *only)
+/* Has the set a row of its own for the kernel? */
+static bool in_set(const char *set, const char *stem)
+{
+    const bool product = strcmp(stem, "gemm") == 0 || strcmp(stem, "gemv") == 0;
+    for (size_t i = 0; i < sizeof kernel_rows / sizeof *kernel_rows; i++) {
+        const kernel_row *row = &kernel_rows[i];
+        if (strcmp(row->set, set) != 0) continue;
+        if (strcmp(row->kernel, stem) == 0 || (product && strcmp(row->kernel, "product") == 0)) return true;
+    }
+    return false;
+}
+
+/* The tests' rows that are worth timing, of kernels that the set has no row for. */
+static void bench_large(bench_session *session, const char *set, const char *only)
 {
     for (int id = 0; id < LM_KERNEL_COUNT; id++) {
         const char *stem = lm_kernel_get((lm_kernel_id)id)->stem;
-        if (only != NULL && strcmp(only, stem) != 0) continue;
+        if ((only != NULL && strcmp(only, stem) != 0) || in_set(set, stem)) continue;
         for (size_t i = 0; i < lm_case_count((lm_kernel_id)id); i++) {
             if (!(lm_case_flags((lm_kernel_id)id, i) & LM_CASE_LARGE)) continue;
             lm_case *c = NULL;
@@ -154,10 +167,10 @@ void bench_kernels(bench_session *session)
         bench_shape(session, o->kernel != NULL ? o->kernel : "scan", o->shape);
         return;
     }
-    if (strcmp(o->set, "large") == 0) bench_large(session, o->kernel);
     for (size_t i = 0; i < sizeof kernel_rows / sizeof *kernel_rows; i++) {
         const kernel_row *row = &kernel_rows[i];
         if (strcmp(row->set, o->set) == 0 && (o->kernel == NULL || strcmp(o->kernel, row->kernel) == 0))
             bench_shape(session, row->kernel, row->shape);
     }
+    if (strcmp(o->set, "large") == 0 || strcmp(o->set, "quick") == 0) bench_large(session, o->set, o->kernel);
 }
