@@ -40,6 +40,7 @@ struct lm_device {
     bool tuned;                  /* the user's own choices were looked for, host/tune.h */
     lm_buffer *dummy;            /* bound where a kernel's optional argument is absent */
     size_t object_count;         /* live buffers and lists, checked at destruction */
+    uint64_t allocated;          /* bytes of live buffers */
 };
 
 struct lm_buffer {

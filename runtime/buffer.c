@@ -24,6 +24,7 @@ lm_status lm_buffer_create(lm_device *device, const lm_buffer_params *params, lm
     buffer->device = device;
     buffer->size = rounded.size;
     device->object_count++;
+    device->allocated += buffer->size;
     *out = buffer;
     return LM_OK;
 }
@@ -34,10 +35,13 @@ void lm_buffer_destroy(lm_buffer **buffer)
     lm_device *device = (*buffer)->device;
     if (device->process == (long)getpid()) {
         device->object_count--;
+        device->allocated -= (*buffer)->size;
         device->ops->buffer_destroy(*buffer);
     }
     *buffer = NULL;
 }
+
+uint64_t lm_device_allocated_bytes(const lm_device *device) { return device != NULL ? device->allocated : 0; }
 
 uint64_t lm_buffer_size(const lm_buffer *buffer) { return buffer != NULL ? buffer->size : 0; }
 

@@ -137,3 +137,67 @@ ParameterizedTest(lm_test_target *target, sessions, banks_of_tokens)
     lm_test_folder_remove(folder);
     lm_test_close(&device);
 }
+
+/* ---- what slots cost ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t weight_bytes(const lm_model *model)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < model->buffer_count; i++) bytes += lm_buffer_size(model->buffers[i]);
+    return bytes;
+}
+
+ParameterizedTestParameters(sessions, memory) { return lm_test_targets(); }
+
+/* All that is allocated on the device is weights, slots, the workspace, and little for each shape that was run. */
+ParameterizedTest(lm_test_target *target, sessions, memory)
+{
+    enum { THOUSAND = 1000, BATCH = 64, FOLDER_VOCAB = 256 };
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    char *folder = lm_test_join(lm_test_models_dir(), "jargon");
+    lm_model_info info;
+    lm_model *model = NULL;
+    lm_state *state = NULL;
+    cr_assert_eq(lm_device_allocated_bytes(device), 0);
+    cr_assert_eq(lm_model_inspect(folder, &info), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_model_load(device, folder, NULL, &model), LM_OK, "%s", lm_last_error());
+    const uint64_t weights = lm_device_allocated_bytes(device);
+    cr_expect_eq(weights, weight_bytes(model));
+    cr_expect(weights >= info.device_bytes && (double)weights <= 1.05 * (double)info.device_bytes, "weights: %llu bytes for %llu",
+              (unsigned long long)weights, (unsigned long long)info.device_bytes);
+    cr_assert_eq(lm_state_create(model, THOUSAND, &state), LM_OK, "%s", lm_last_error());
+    const uint64_t slots = THOUSAND * info.state_bytes, with_state = lm_device_allocated_bytes(device) - weights;
+    const uint64_t padding = (uint64_t)model->block_count * model->rings * device->info.binding_alignment * state->bank_count;
+    cr_expect_eq(lm_state_slot_bytes(state), info.state_bytes);
+    cr_expect(with_state >= slots && with_state <= slots + padding, "slots: %llu bytes for %llu", (unsigned long long)with_state,
+              (unsigned long long)slots);
+    /* prompts and steps in slots from everywhere */
+    int32_t tokens[BATCH * 3], next[BATCH];
+    uint32_t used[BATCH], offsets[2][BATCH + 1];
+    for (uint32_t i = 0; i < BATCH * 3; i++) tokens[i] = (int32_t)(i * 7 % FOLDER_VOCAB);
+    for (uint32_t i = 0; i <= BATCH; i++) offsets[0][i] = 3 * i, offsets[1][i] = i;
+    for (uint32_t i = 0; i < BATCH; i++) used[i] = i * 15 + 31;
+    static const uint32_t counts[] = {BATCH, 8, 1, BATCH, 8, 1};
+    uint64_t after_one = 0;
+    for (int round = 0; round < 3; round++) {
+        for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+            const lm_sequences sequences = {counts[k], offsets[k / 3], used};
+            const lm_run_params run = {.sequences = &sequences, .tokens = tokens, .kind = LM_OUTPUT_ARGMAX, .output = next};
+            cr_assert_eq(lm_model_run(model, state, &run), LM_OK, "%s", lm_last_error());
+        }
+        const uint64_t now = lm_device_allocated_bytes(device);
+        if (round == 1) after_one = now;
+        if (round == 2) cr_expect_eq(now, after_one, "memory grows from call to call");
+    }
+    const uint64_t workspace = lm_buffer_size(model->workspace), all = lm_device_allocated_bytes(device);
+    cr_expect_leq(workspace, UINT64_C(256) << 20);
+    const uint64_t expected = slots + info.device_bytes + workspace;
+    cr_expect(all >= expected && (double)all <= 1.05 * (double)expected, "%llu bytes where %llu are expected",
+              (unsigned long long)all, (unsigned long long)expected);
+    lm_state_destroy(&state);
+    cr_expect_leq(lm_device_allocated_bytes(device), weights + workspace);
+    lm_model_destroy(&model);
+    cr_expect_eq(lm_device_allocated_bytes(device), 0);
+    free(folder);
+    lm_test_close(&device);
+}

@@ -10,3 +10,9 @@ if [ "$size" -ne 200 ]; then
     exit 1
 fi
 "$1/stream" "$folder/block"
+"$1/sessions" "$2/jargon-small-baseline" 100 "" 4 >"$folder/text"
+if ! grep -q '^  allocated .* [+-]0\.[0-9]* %$' "$folder/text"; then
+    echo "sessions: slots cost more than their bytes"
+    cat "$folder/text"
+    exit 1
+fi

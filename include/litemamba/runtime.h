@@ -161,6 +161,10 @@ LM_API lm_status lm_device_open(lm_context *context, const char *name, const lm_
 /* The device's own, its masked capabilities taken out. */
 LM_API const lm_device_info *lm_device_get_info(const lm_device *device);
 
+/* Bytes of the device's buffers that are alive: of weights, states, workspaces, and the application's. What drivers take beside them,
+ * for programs and transfers, is not in it. */
+LM_API uint64_t lm_device_allocated_bytes(const lm_device *device);
+
 /* Waits for its work first. Everything created from the device must be destroyed before. NULL is ignored. */
 LM_API void lm_device_destroy(lm_device **device);
 
