@@ -44,14 +44,16 @@ lm_status lm_launch_cross_entropy(lm_list *list, const lm_cross_entropy_params *
     return launch_rows(list, LM_KERNEL_CROSS_ENTROPY, params->rows, params->cols, params, sizeof *params, views, 3);
 }
 
-/* Groups of x lanes along the columns, one a row. */
+/* Groups of x lanes along the columns, one a row; on a processor, where starting a group takes longer than what a lane moves, a lane
+ * goes over up to 32 columns. */
 static lm_status launch_copy(lm_list *list, lm_kernel_id kernel, int rows, int cols, const void *params, size_t params_size,
                              const lm_view *views, size_t view_count)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t lanes = info->lanes, x = lm_column_lanes(info, (uint32_t)cols);
+    const uint32_t each = lm_class_of(info) == CLASS_GPU ? 1 : 32;
     lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes}};
-    lm_set_groups(&l, info, lm_ceil_div((uint32_t)cols, x * lanes), (uint32_t)rows, 1);
+    lm_set_groups(&l, info, lm_ceil_div((uint32_t)cols, x * lanes * each), (uint32_t)rows, 1);
     return lm_launch_dispatch(list, kernel, &l, params, params_size, views, view_count);
 }
 
