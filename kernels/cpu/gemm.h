@@ -8,12 +8,14 @@ enum {
     GEMM_ROWS = LANES == 16 ? 14 : 6,
     GEMM_COLS = 2 * LANES,
     GEMM_DEPTH = 256,
-    GEMM_TILE_ROWS = (144 / GEMM_ROWS) * GEMM_ROWS,
+    GEMM_BLOCK = (72 / GEMM_ROWS) * GEMM_ROWS,         /* rows of A that are packed at a time */
+    GEMM_TILE_ROWS = (512 / GEMM_ROWS) * GEMM_ROWS,
     GEMM_TILE_COLS = 256,
+    GEMM_PANEL = GEMM_COLS * GEMM_DEPTH + 16,          /* floats from panel to panel of B: not a power of two, for the caches */
 };
 
 typedef struct gemm_scratch {
-    float a[GEMM_TILE_ROWS * GEMM_DEPTH], b[GEMM_TILE_COLS * GEMM_DEPTH], sums[GEMM_TILE_ROWS * GEMM_TILE_COLS];
+    float a[GEMM_BLOCK * GEMM_DEPTH], b[GEMM_TILE_COLS / GEMM_COLS * GEMM_PANEL], sums[GEMM_TILE_ROWS * GEMM_TILE_COLS];
 } gemm_scratch;
 
 typedef struct gemm_tiles {
@@ -27,7 +29,7 @@ static gemm_tiles gemm_tiles_of(const lm_cpu_call *call)
     const lm_gemm_params *p = call->params;
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols;
     gemm_tiles t = {GEMM_TILE_ROWS, GEMM_TILE_COLS, 0, 0};
-    while (t.rows > 2 * GEMM_ROWS && (uint64_t)div_up(rows, t.rows) * div_up(cols, t.cols) < 4 * call->threads) t.rows /= 2;
+    while (t.rows > GEMM_BLOCK / 2 && (uint64_t)div_up(rows, t.rows) * div_up(cols, t.cols) < 4 * call->threads) t.rows /= 2;
     while (t.cols > 2 * GEMM_COLS && (uint64_t)div_up(rows, t.rows) * div_up(cols, t.cols) < 2 * call->threads) t.cols /= 2;
     t.rows = round_up(div_up(rows, div_up(rows, t.rows)), GEMM_ROWS);
     t.cols = round_up(div_up(cols, div_up(cols, t.cols)), GEMM_COLS);
@@ -61,26 +63,29 @@ static void gemm_pack_a(const float *a, size_t lda, int rows, int depth, float *
         const int count = min_int(GEMM_ROWS, rows - m);
         for (int r = 0; r < GEMM_ROWS; r++) {
             const float *from = a + (size_t)(m + r) * lda;
+            for (int k = 0; k < depth && m + r + GEMM_ROWS < rows; k += 16) __builtin_prefetch(from + GEMM_ROWS * lda + k);
             for (int k = 0; k < depth; k++) to[k * GEMM_ROWS + r] = r < count ? from[k] : 0.0f;
         }
     }
 }
 
-/* Panels of GEMM_COLS columns: panel[k][column]; columns past the last are zeros. */
+/* Panels of GEMM_COLS columns: panel[k][column]; columns past the last are zeros. B is read in the order in which it lies. */
 static void gemm_pack_b(const float *b, size_t ldb, bool trans, int cols, int depth, float *to)
 {
-    for (int n = 0; n < cols; n += GEMM_COLS, to += (size_t)GEMM_COLS * (size_t)depth) {
-        const int count = min_int(GEMM_COLS, cols - n);
-        if (!trans) {
-            for (int k = 0; k < depth; k++) {
-                const float *from = b + (size_t)k * ldb + n;
-                vf_store(to + k * GEMM_COLS, vf_load_part(from, count));
-                vf_store(to + k * GEMM_COLS + LANES, count > LANES ? vf_load_part(from + LANES, count - LANES) : (vf){0});
-            }
-            continue;
+    const int padded = (int)round_up((uint32_t)cols, GEMM_COLS);
+    if (!trans) {
+        for (int k = 0; k < depth; k++) {
+            const float *from = b + (size_t)k * ldb;
+            for (int n = 0; n < cols && k + 8 < depth; n += 16) __builtin_prefetch(from + 8 * ldb + n); /* pages apart */
+            for (int n = 0; n < padded; n += LANES)
+                vf_store(to + n / GEMM_COLS * GEMM_PANEL + k * GEMM_COLS + n % GEMM_COLS,
+                         n < cols ? vf_load_part(from + n, cols - n) : (vf){0});
         }
-        for (int i = 0; i < GEMM_COLS; i++)
-            for (int k = 0; k < depth; k++) to[k * GEMM_COLS + i] = i < count ? b[(size_t)(n + i) * ldb + (size_t)k] : 0.0f;
+        return;
+    }
+    for (int n = 0; n < padded; n++) {
+        float *panel = to + n / GEMM_COLS * GEMM_PANEL + n % GEMM_COLS;
+        for (int k = 0; k < depth; k++) panel[k * GEMM_COLS] = n < cols ? b[(size_t)n * ldb + (size_t)k] : 0.0f;
     }
 }
 
@@ -93,6 +98,7 @@ static void gemm_panels(const float *restrict a, const float *restrict b, int de
     for (int r = 0; r < GEMM_ROWS; r++) {
         s[r][0] = first ? (vf){0} : vf_load(sums + (size_t)r * stride);
         s[r][1] = first ? (vf){0} : vf_load(sums + (size_t)r * stride + LANES);
+        __builtin_prefetch(sums + (size_t)(r + GEMM_ROWS) * stride);
     }
     for (int k = 0; k < depth; k++, a += GEMM_ROWS, b += GEMM_COLS) {
         const vf b0 = vf_load(b), b1 = vf_load(b + LANES);
@@ -129,12 +135,15 @@ static void gemm_run(const lm_cpu_call *call, uint32_t part)
     const float *b = (const float *)call->buffers[1] + (size_t)n * (trans ? ldb : 1);
     for (int k = 0; k < p->depth; k += GEMM_DEPTH) {
         const int depth = min_int(GEMM_DEPTH, p->depth - k);
-        gemm_pack_a(a + k, lda, rows, depth, scratch->a);
         gemm_pack_b(b + (size_t)k * (trans ? 1 : ldb), ldb, trans, cols, depth, scratch->b);
-        for (int j = 0; j < cols; j += GEMM_COLS)
-            for (int i = 0; i < rows; i += GEMM_ROWS)
-                gemm_panels(scratch->a + (size_t)i * (size_t)depth, scratch->b + (size_t)j * (size_t)depth, depth, k == 0,
-                            scratch->sums + (size_t)i * GEMM_TILE_COLS + j, GEMM_TILE_COLS);
+        for (int first = 0; first < rows; first += GEMM_BLOCK) {
+            const int block = min_int(GEMM_BLOCK, rows - first);
+            gemm_pack_a(a + (size_t)first * lda + k, lda, block, depth, scratch->a);
+            for (int j = 0; j < cols; j += GEMM_COLS)
+                for (int i = 0; i < block; i += GEMM_ROWS)
+                    gemm_panels(scratch->a + (size_t)i * (size_t)depth, scratch->b + (size_t)(j / GEMM_COLS) * GEMM_PANEL, depth,
+                                k == 0, scratch->sums + (size_t)(first + i) * GEMM_TILE_COLS + j, GEMM_TILE_COLS);
+        }
     }
     for (int i = 0; i < rows; i++) gemm_finish(call, m + i, n, cols, scratch->sums + (size_t)i * GEMM_TILE_COLS);
 }
