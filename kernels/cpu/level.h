@@ -18,6 +18,11 @@
 #include "kernels/cpu/scan.h"
 #include "kernels/cpu/rows.h"
 
+typedef union level_scratch {
+    gemm_scratch gemm;
+    scan_scratch scan;
+} level_scratch;
+
 #define LEVEL_KERNELS \
     { \
         [LM_KERNEL_GEMM] = {gemm_parts, gemm_run}, \

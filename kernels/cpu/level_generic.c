@@ -4,6 +4,6 @@
 
 const lm_cpu_level lm_cpu_level_generic = {
     .name = "baseline",
-    .scratch_bytes = sizeof(gemm_scratch),
+    .scratch_bytes = sizeof(level_scratch),
     .kernels = LEVEL_KERNELS,
 };

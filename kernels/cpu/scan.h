@@ -5,7 +5,11 @@
  * A part is a block of channels of one chunk of one sequence. Time goes in tiles of SCAN_TOKENS; within a tile a vector of channels
  * at a time, and of its states SCAN_GROUP at a time, which are registers and the nearest cache. A tile in which a state becomes
  * infinite or NaN is done again with care (decay()). B and C of a token are the same for all channels. */
-enum { SCAN_TOKENS = 16, SCAN_GROUP = 16, SCAN_CHANNELS = 4 * LANES > 32 ? 4 * LANES : 32, SCAN_STATES = 256 };
+enum { SCAN_TOKENS = 8, SCAN_GROUP = 16, SCAN_CHANNELS = 128, SCAN_STATES = 256 };
+
+typedef struct scan_scratch {
+    float s[SCAN_CHANNELS * SCAN_STATES], a[SCAN_CHANNELS * SCAN_STATES];
+} scan_scratch;
 
 /* Channels of a block: whole cache lines of rows, but enough blocks to go round. */
 static uint32_t scan_block(const lm_cpu_call *call)
@@ -92,26 +96,33 @@ static void scan_run(const lm_cpu_call *call, uint32_t part)
     float *state = (float *)buffers[7] + (record * (size_t)p->d_state + (size_t)first) * channels;
     float *y = buffers[8];
     rates += (size_t)first * channels;
-    vf s[SCAN_CHANNELS / LANES][SCAN_STATES], a[SCAN_CHANNELS / LANES][SCAN_STATES];
+    /* (vector of channels, state), without gaps, which would fall on the same sets of the cache */
+    vf *s = (vf *)((scan_scratch *)call->scratch)->s, *a = (vf *)((scan_scratch *)call->scratch)->a;
+    const int vectors = (c_end - c_first + LANES - 1) / LANES;
     for (int c = c_first, v = 0; c < c_end; c += LANES, v++)
         for (int n = 0; n < states; n++) {
             const size_t at = (size_t)n * channels + (size_t)c;
-            s[v][n] = resumes ? vf_load_part(state + at, c_end - c) : (vf){0};
-            a[v][n] = vf_load_part(rates + at, c_end - c);
+            s[v * states + n] = resumes ? vf_load_part(state + at, c_end - c) : (vf){0};
+            a[v * states + n] = vf_load_part(rates + at, c_end - c);
         }
     scan_tile tile = {.stride = (size_t)p->bc_stride};
     for (int t = t_first; t < t_end; t += SCAN_TOKENS) {
         tile.tokens = min_int(SCAN_TOKENS, t_end - t);
         const size_t r0 = (size_t)(row[LM_ROW_START] + t);
-        for (int i = SCAN_TOKENS; i < min_int(2 * SCAN_TOKENS, t_end - t); i++) /* the next tile's rows are pages apart */
-            for (int c = c_first; c < c_end; c += 16) {
-                __builtin_prefetch(u + (r0 + (size_t)i) * u_stride + c);
-                __builtin_prefetch(delta + (r0 + (size_t)i) * delta_stride + c);
-                if (gate) __builtin_prefetch(z + (r0 + (size_t)i) * z_stride + (size_t)p->z_offset + c);
-            }
         for (int c = c_first, v = 0; c < c_end; c += LANES, v++) {
             const int count = c_end - c;
             const vf skip = vf_load_part(d + c, count);
+            /* The next tile's rows lie pages apart, so that nothing but this fetches them; a share of them with each vector. */
+            const int from = t + SCAN_TOKENS + v * SCAN_TOKENS / vectors, to = t + SCAN_TOKENS + (v + 1) * SCAN_TOKENS / vectors;
+            for (int next = from; next < min_int(to, t_end); next++) {
+                const size_t r = (size_t)(row[LM_ROW_START] + next);
+                for (int at = c_first; at < c_end; at += 16) {
+                    __builtin_prefetch(u + r * u_stride + at);
+                    __builtin_prefetch(delta + r * delta_stride + at);
+                    __builtin_prefetch(y + r * y_stride + at, 1);
+                    if (gate) __builtin_prefetch(z + r * z_stride + (size_t)p->z_offset + at);
+                }
+            }
             for (int i = 0; i < tile.tokens; i++) {
                 const size_t r = r0 + (size_t)i;
                 const vf input = vf_load_part(u + r * u_stride + c, count);
@@ -122,7 +133,7 @@ static void scan_run(const lm_cpu_call *call, uint32_t part)
             for (int n = 0; n < states; n += SCAN_GROUP) {
                 tile.b = bc + r0 * tile.stride + (size_t)(p->b_offset + first + n);
                 tile.c = bc + r0 * tile.stride + (size_t)(p->c_offset + first + n);
-                scan_some_states(&tile, s[v] + n, a[v] + n, min_int(SCAN_GROUP, states - n));
+                scan_some_states(&tile, s + v * states + n, a + v * states + n, min_int(SCAN_GROUP, states - n));
             }
             for (int i = 0; i < tile.tokens; i++) {
                 const size_t r = r0 + (size_t)i;
@@ -134,5 +145,5 @@ static void scan_run(const lm_cpu_call *call, uint32_t part)
     }
     if (p->chunks > 1) return;
     for (int c = c_first, v = 0; c < c_end; c += LANES, v++)
-        for (int n = 0; n < states; n++) vf_store_part(state + (size_t)n * channels + (size_t)c, s[v][n], c_end - c);
+        for (int n = 0; n < states; n++) vf_store_part(state + (size_t)n * channels + (size_t)c, s[v * states + n], c_end - c);
 }
