@@ -38,6 +38,7 @@ typedef struct bench_limits {
     double exp2;                 /* exponentials a second by the device's own instruction */
     double dispatch;             /* seconds: an empty dispatch among independent ones; … */
     double gap;                  /* … one that waits for the one before */
+    double plain_scan;           /* state updates a second of a plain C loop on one core; processors only */
     double submit;               /* … from submitting a list of one until the host knows that it is done */
 } bench_limits;
 

@@ -120,9 +120,10 @@ static json_t *bench_device(lm_context *context, const char *name, const bench_o
         if (parts & PART_BLOCKS) bench_blocks(&session);
         if (parts & PART_MODELS) bench_models(&session);
         const bench_limits *l = &session.limits;
-        json_t *limits = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "copy_bytes_per_second", l->copy, "flops", l->fma,
+        json_t *limits = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "copy_bytes_per_second", l->copy, "flops", l->fma,
                                    "exp2_per_second", l->exp2, "empty_dispatch_seconds", l->dispatch,
-                                   "dependent_dispatch_seconds", l->gap, "submit_to_done_seconds", l->submit);
+                                   "dependent_dispatch_seconds", l->gap, "submit_to_done_seconds", l->submit,
+                                   "plain_scan_states_per_second", l->plain_scan);
         report = json_pack("{s:s,s:s,s:s,s:o,s:O}", "id", info->id, "name", info->name, "driver", info->driver, "limits",
                            limits, "rows", session.rows);
     }

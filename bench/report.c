@@ -63,6 +63,8 @@ void bench_report_limits(bench_session *session)
     printf("%-9s limits: copy %.4g GB/s, fma %.4g TFLOP/s, exp2 %.4g G/s, empty dispatch %s, dependent dispatch %s, submit to "
            "done %s\n", session->device->info.id, 1e-9 * l->copy, 1e-12 * l->fma, 1e-9 * l->exp2,
            scaled(l->dispatch, a, sizeof a), scaled(l->gap, b, sizeof b), scaled(l->submit, c, sizeof c));
+    if (l->plain_scan > 0)
+        printf("%-9s a scan as a plain C loop with libm, on one core: %.3g G state/s\n", session->device->info.id, 1e-9 * l->plain_scan);
     fflush(stdout);
 }
 
