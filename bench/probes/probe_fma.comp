@@ -1,6 +1,7 @@
 /* bench/probes/probe_fma.comp: chains of multiply-adds that do not depend on each other. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "bench/probes/params.h"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
@@ -13,11 +14,14 @@ layout(set = 0, binding = 0, std430) writeonly buffer Out { float sums[]; };
 void main()
 {
     const int lane = int(gl_GlobalInvocationID.x);
+    const float m = p.m, n = p.n;
     float x[LM_PROBE_CHAINS];
     for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = float(lane + i);
-    for (int round = 0; round < p.rounds; round += LM_PROBE_UNROLL)
-        for (int j = 0; j < LM_PROBE_UNROLL; j++)
-            for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = fma(x[i], p.m, p.n);
+    for (int round = 0; round < p.rounds; round += LM_PROBE_UNROLL) {
+        [[unroll]] for (int j = 0; j < LM_PROBE_UNROLL; j++) {
+            [[unroll]] for (int i = 0; i < LM_PROBE_CHAINS; i++) x[i] = fma(x[i], m, n);
+        }
+    }
     float sum = 0.0;
     for (int i = 0; i < LM_PROBE_CHAINS; i++) sum += x[i];
     sums[lane] = sum;
