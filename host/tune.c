@@ -11,7 +11,18 @@
 
 #include "kernels/timing.h"
 
+/* Sizes of small and middling models. On a processor a row takes some milliseconds. */
 static const lm_tune_row rows[] = {
+    {LM_KNOB_SCAN_CUT, "scan", "B=1 L=512 Di=1536 N=16", "B=1 L=256 Di=64 N=16"},
+    {LM_KNOB_SCAN_CUT, "scan", "B=1 L=4096 Di=1536 N=16", "B=1 L=1024 Di=128 N=16"},
+    {LM_KNOB_SCAN_CUT, "scan", "B=4 L=1024 Di=2048 N=16", "B=2 L=512 Di=48 N=16"},
+    {LM_KNOB_FEW_ROWS, "product", "M=2 N=3072 K=768", "M=2 N=512 K=256"},
+    {LM_KNOB_FEW_ROWS, "product", "M=4 N=1536 K=1536", "M=4 N=256 K=512"},
+    {LM_KNOB_FEW_ROWS, "product", "M=8 N=3072 K=768", "M=8 N=512 K=256"},
+    {LM_KNOB_FEW_ROWS, "product", "M=16 N=3072 K=768", "M=16 N=512 K=256"},
+    {LM_KNOB_FEW_ROWS, "product", "M=32 N=768 K=1536", "M=32 N=256 K=512"},
+    {LM_KNOB_PANEL_ROWS, "product", NULL, "M=128 N=512 K=256"},
+    {LM_KNOB_PANEL_ROWS, "product", NULL, "M=256 N=256 K=512"},
     {LM_KNOB_ROW_LANES, "rmsnorm", "R=1 C=1024", "R=1 C=1024"},
     {LM_KNOB_ROW_LANES, "rmsnorm", "R=2048 C=768", "R=128 C=768"},
     {LM_KNOB_ROW_LANES, "argmax", "R=1 C=50280", "R=1 C=8192"},

@@ -63,8 +63,10 @@ static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p,
     lm_set_groups(l, info, lm_ceil_div(rows, row_tile), lm_ceil_div(cols, 4 * x * quads), 1);
 }
 
-static void plan_gemm(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
+static void plan_gemm(const lm_device *device, const lm_gemm_params *p, bool b_trans, lm_launch *l)
 {
+    const lm_device_info *info = &device->info;
+    const uint32_t panel_rows = (uint32_t)lm_knob_of(device, LM_KNOB_PANEL_ROWS);
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, units = lm_units_of(info);
     uint32_t x = 1, y = 1, tile_m = 1, tile_n = 1, lanes = 1;
     switch (lm_class_of(info)) {
@@ -74,6 +76,7 @@ static void plan_gemm(const lm_device_info *info, const lm_gemm_params *p, bool 
         tile_n = 2 * lanes;
         tile_m = 96;
         if (lm_ceil_div(cols, tile_n) * lm_ceil_div(rows, tile_m) < 4 * units) tile_m = 24;
+        if (panel_rows != 0) tile_m = panel_rows;
         break;
     case CLASS_GPU:
     case CLASS_PROCESSOR:
@@ -103,7 +106,7 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
     if (kernel == LM_KERNEL_GEMV && lm_reads_texels(info)) kernel = LM_KERNEL_GEMM_TEXEL;
     if (kernel == LM_KERNEL_GEMV) plan_gemv(info, params, b_trans, &l);
     else if (kernel == LM_KERNEL_GEMM_TEXEL) plan_gemm_texel(info, params, b_trans, &l);
-    else plan_gemm(info, params, b_trans, &l);
+    else plan_gemm(list->device, params, b_trans, &l);
     lm_status status = lm_check_loops(list, "a product", (uint64_t)params->depth);
     if (status != LM_OK) return status;
     const lm_view views[] = {a, b, bias, residual, c};
@@ -115,7 +118,8 @@ lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_tra
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t rows = (uint32_t)params->rows, cols = (uint32_t)params->cols;
-    bool few = rows <= GEMV_ROWS;
+    const uint32_t tuned = (uint32_t)lm_knob_of(list->device, LM_KNOB_FEW_ROWS);
+    bool few = rows <= (tuned != 0 ? tuned : GEMV_ROWS);
     switch (lm_class_of(info)) {
     /* Where barriers are slow, lanes that share nothing win at every size. */
     case CLASS_PROCESSOR: few = true; break;

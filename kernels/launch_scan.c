@@ -27,6 +27,8 @@ void lm_scan_plan(const lm_device *device, lm_scan_params *params)
     case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
+    const uint64_t percent = (uint64_t)lm_knob_of(device, LM_KNOB_SCAN_CUT);
+    if (percent != 0) enough = enough * percent / 100, wanted = wanted * percent / 100;
     const uint32_t shortest = 32;
     params->chunks = 1;
     params->chunk_length = params->length;
