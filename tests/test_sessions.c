@@ -1,4 +1,4 @@
-/* tests/test_sessions.c: states of many slots: more than one binding can hold, and what they cost. */
+/* tests/test_sessions.c: states of many slots: more than one binding can hold, what they cost, and calls that fail midway. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <stdio.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host/model.h"
+#include "runtime/backend.h"
 #include "tests/support/models.h"
 #include "tests/support/support.h"
 
@@ -199,5 +200,156 @@ ParameterizedTest(lm_test_target *target, sessions, memory)
     lm_model_destroy(&model);
     cr_expect_eq(lm_device_allocated_bytes(device), 0);
     free(folder);
+    lm_test_close(&device);
+}
+
+/* ---- calls that fail midway ----------------------------------------------------------------------------------------------- */
+
+static const lm_backend_ops *honest;
+static int countdown; /* to the driver's call that fails; below it: none */
+
+static bool failed(void) { return countdown > 0 && --countdown == 0; }
+static lm_status failure(void) { return lm_fail(NULL, LM_ERROR_DRIVER, "a failure by design"); }
+
+static lm_status fail_buffer_create(lm_device *device, const lm_buffer_params *params, lm_buffer **buffer)
+{
+    return failed() ? failure() : honest->buffer_create(device, params, buffer);
+}
+
+static lm_status fail_upload(lm_buffer *buffer, uint64_t offset, const void *data, uint64_t size)
+{
+    return failed() ? failure() : honest->buffer_upload(buffer, offset, data, size);
+}
+
+static lm_status fail_download(lm_buffer *buffer, uint64_t offset, void *data, uint64_t size)
+{
+    return failed() ? failure() : honest->buffer_download(buffer, offset, data, size);
+}
+
+static lm_status fail_list_create(lm_device *device, bool timed, lm_list **list)
+{
+    return failed() ? failure() : honest->list_create(device, timed, list);
+}
+
+static lm_status fail_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views, const uint32_t groups[3])
+{
+    return failed() ? failure() : honest->list_dispatch(list, pipeline, params, views, groups);
+}
+
+static lm_status fail_copy(lm_list *list, lm_view to, lm_view from) { return failed() ? failure() : honest->list_copy(list, to, from); }
+static lm_status fail_end(lm_list *list) { return failed() ? failure() : honest->list_end(list); }
+static lm_status fail_submit(lm_list *list) { return failed() ? failure() : honest->list_submit(list); }
+
+/* It has done its work, and says that it failed. */
+static lm_status fail_wait(lm_list *list)
+{
+    const lm_status status = honest->list_wait(list);
+    return status == LM_OK && failed() ? failure() : status;
+}
+
+enum { FAIL_SLOTS = 5, CALLS = 4 };
+static const char *const call_names[CALLS] = {"a packed call", "lm_state_copy", "lm_state_load_slots", "lm_state_save_slots"};
+
+typedef struct scene {
+    lm_model *model;
+    lm_state *state;
+    char *before[FAIL_SLOTS], *saved, *now; /* paths */
+    float x[ROWS * WIDTH], y[ROWS * WIDTH];
+} scene;
+
+static lm_status make_call(scene *s, int call)
+{
+    static const uint32_t slots[3] = {4, 0, 3}, offsets[4] = {0, 30, 33, 40}, two[2] = {1, 4};
+    switch (call) {
+    case 0: return lm_block_forward_packed(s->model, s->state, &(lm_sequences){3, offsets, slots}, s->x, s->y);
+    case 1: return lm_state_copy(s->state, 4, s->state, 3);
+    case 2: return lm_state_load_slots(s->state, 2, two, 0, s->saved);
+    default: return lm_state_save_slots(s->state, 2, two, s->now);
+    }
+}
+
+/* The slots as they were, from files; nothing recorded. */
+static void restore(scene *s)
+{
+    lm_pass_forget(s->model, NULL);
+    for (uint32_t i = 0; i < FAIL_SLOTS; i++) cr_assert_eq(lm_state_load(s->state, i, s->before[i]), LM_OK, "%s", lm_last_error());
+}
+
+static void expect_as_before(scene *s, const char *what, int place)
+{
+    for (uint32_t i = 0; i < FAIL_SLOTS; i++) {
+        size_t was_size, size;
+        cr_assert_eq(lm_state_save(s->state, i, s->now), LM_OK, "%s", lm_last_error());
+        char *was = lm_test_file_read(s->before[i], &was_size), *bytes = lm_test_file_read(s->now, &size);
+        cr_expect(size == was_size && memcmp(bytes, was, size) == 0, "%s, failure %d: slot %u changed", what, place, i);
+        free(was);
+        free(bytes);
+    }
+}
+
+ParameterizedTestParameters(sessions, failures) { return lm_test_targets(); }
+
+/* Whichever of the driver's calls fails: every slot is as it was, or the device is lost. */
+ParameterizedTest(lm_test_target *target, sessions, failures)
+{
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    char *folder = lm_test_folder_create(), name[16];
+    scene s = {.saved = lm_test_join(folder, "saved"), .now = lm_test_join(folder, "now")};
+    s.model = lm_test_create_model(device, &block, 3, &(lm_model_params){.workspace_bytes = 40000});
+    cr_assert_eq(lm_state_create_with(s.model, &(lm_state_params){FAIL_SLOTS, 2}, &s.state), LM_OK, "%s", lm_last_error());
+    lm_test_random random = {lm_test_seed()};
+    lm_test_fill(&random, s.x, ROWS * WIDTH, -1.5, 1.5);
+    for (uint32_t i = 0; i < FAIL_SLOTS; i++) { /* slot i has i·3 tokens */
+        const uint32_t offsets[2] = {0, 3 * i};
+        cr_assert_eq(lm_block_forward_packed(s.model, s.state, &(lm_sequences){1, offsets, &i}, s.x + i * WIDTH, s.y), LM_OK);
+        snprintf(name, sizeof name, "before%u", i);
+        s.before[i] = lm_test_join(folder, name);
+        cr_assert_eq(lm_state_save(s.state, i, s.before[i]), LM_OK, "%s", lm_last_error());
+    }
+    cr_assert_eq(lm_state_save_slots(s.state, 2, (uint32_t[]){2, 3}, s.saved), LM_OK, "%s", lm_last_error());
+
+    honest = device->ops;
+    lm_backend_ops failing = *honest;
+    failing.buffer_create = fail_buffer_create;
+    failing.buffer_upload = fail_upload;
+    failing.buffer_download = fail_download;
+    failing.list_create = fail_list_create;
+    failing.list_dispatch = fail_dispatch;
+    failing.list_copy = fail_copy;
+    failing.list_end = fail_end;
+    failing.list_submit = fail_submit;
+    failing.list_wait = fail_wait;
+    for (int call = 0; call < CALLS; call++) {
+        int lost = 0, kept = 0, place = 1;
+        for (bool through = false; !through; place++) {
+            cr_assert_lt(place, 2000);
+            restore(&s);
+            countdown = place;
+            device->ops = &failing;
+            const lm_status status = make_call(&s, call);
+            device->ops = honest;
+            through = countdown > 0; /* it has fewer calls than that */
+            if (through) {
+                cr_expect_eq(status, LM_OK, "%s: %s", call_names[call], lm_last_error());
+            } else if (device->lost) {
+                cr_expect_eq(status, LM_ERROR_DEVICE_LOST, "%s, failure %d: %s", call_names[call], place, lm_last_error());
+                cr_expect_eq(make_call(&s, call), LM_ERROR_DEVICE_LOST);
+                device->lost = false; /* for the next round: nothing is wrong with it */
+                lost++;
+            } else {
+                cr_expect_eq(status, LM_ERROR_DRIVER, "%s, failure %d: %s", call_names[call], place, lm_last_error());
+                expect_as_before(&s, call_names[call], place);
+                kept++;
+            }
+        }
+        cr_expect(call == 2 || kept > 0, "%s: no failure before anything changed", call_names[call]); /* loading begins with that */
+        cr_expect(call == 3 ? lost == 0 : lost > 0, "%s: %d failures once it had begun", call_names[call], lost);
+    }
+    for (uint32_t i = 0; i < FAIL_SLOTS; i++) free(s.before[i]);
+    free(s.saved);
+    free(s.now);
+    lm_state_destroy(&s.state);
+    lm_model_destroy(&s.model);
+    lm_test_folder_remove(folder);
     lm_test_close(&device);
 }

@@ -108,7 +108,7 @@ LM_API lm_status lm_model_inspect(const char *folder, lm_model_info *info);
 /* ---- state ------------------------------------------------------------------------------------------------------ */
 
 /* The past of `slots` sequences: what a model needs to go on. On the device; lm_state_slot_bytes of them a slot,
- * however long it gets. */
+ * however long it gets. After an error of any call other than LM_ERROR_DEVICE_LOST every slot is as it was. */
 typedef struct lm_state lm_state;
 
 enum { LM_MAX_ROLLBACK = 256 };
