@@ -245,7 +245,15 @@ void lm_case_shared(lm_case *c, const char *name, int with)
 void lm_case_fill(lm_case_buffer *buffer, lm_case_random *random, size_t rows, size_t stride, size_t offset, size_t cols,
                   double low, double high)
 {
+    enum { PERIOD = 1000003 }; /* a prime, so that no row of a large array is as another */
     float *values = lm_case_floats(buffer);
+    const size_t total = rows * cols;
+    if (stride == cols && total > 8 * PERIOD && offset + total <= buffer->count) {
+        lm_case_fill(buffer, random, 1, 0, offset, PERIOD, low, high);
+        for (size_t i = PERIOD; i < total; i += PERIOD)
+            memcpy(values + offset + i, values + offset, (total - i < PERIOD ? total - i : PERIOD) * sizeof *values);
+        return;
+    }
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols && r * stride + offset + c < buffer->count; c++)
             values[r * stride + offset + c] = lm_case_uniform(random, low, high);

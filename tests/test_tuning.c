@@ -45,13 +45,13 @@ Test(tuning, refuses_what_is_no_candidate)
     lm_test_close(&device);
 }
 
-/* Is the kernel one of those that the knob is measured on? */
+/* Is the kernel of a family that the knob is measured on? */
 static bool concerns(lm_knob knob, lm_kernel_id kernel)
 {
     for (size_t r = 0; lm_tune_row_at(r) != NULL; r++) {
         const lm_tune_row *row = lm_tune_row_at(r);
-        const bool product = strcmp(row->kernel, "product") == 0 && (kernel == LM_KERNEL_GEMM || kernel == LM_KERNEL_GEMV);
-        if (row->knob == knob && (product || strcmp(row->kernel, lm_kernel_get(kernel)->stem) == 0)) return true;
+        const char *family = strcmp(row->kernel, "product") == 0 ? "gem" : row->kernel;
+        if (row->knob == knob && strncmp(lm_kernel_get(kernel)->stem, family, strlen(family)) == 0) return true;
     }
     return false;
 }
