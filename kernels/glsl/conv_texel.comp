@@ -47,7 +47,7 @@ vec4 own_input(Sequence q, int t, int c) { return LM_QUAD(x, p.x_offset + (q.sta
 vec4 input_at(Sequence q, int t, int c)
 {
     vec4 own = own_input(q, max(t, 0), c);
-    int place = q.head + t;
+    int place = q.head + clamp(t, -p.history, -1);
     if (place < 0) place += p.history;
     vec4 earlier = LM_QUAD(history, (q.slot * p.history + place) * p.channels + c);
     return t >= 0 ? own : t >= -min(p.history, q.seen) ? earlier : vec4(0.0);

@@ -36,18 +36,24 @@ layout(set = 0, binding = 4, std430) writeonly buffer CQuads { vec4 c_quads[]; }
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/texel.glsl"
 
-/* Four floats of A or B that are k … k+3 of a row that begins at `row`; zero from p.depth on. */
-#define QUAD_ALONG_K(buffer, row, k) (QUAD_READS ? LM_QUAD(buffer, (row) + (k)) : \
-    vec4(LM_FLOAT(buffer, (row) + (k)), (k) + 1 < p.depth ? LM_FLOAT(buffer, (row) + (k) + 1) : 0.0, \
-         (k) + 2 < p.depth ? LM_FLOAT(buffer, (row) + (k) + 2) : 0.0, \
-         (k) + 3 < p.depth ? LM_FLOAT(buffer, (row) + (k) + 3) : 0.0))
+/* Float `k` of a row that begins at `row`; zero from p.depth on. */
+#define FLOAT_ALONG_K(buffer, row, k) ((k) < p.depth ? LM_FLOAT(buffer, (row) + min(k, p.depth - 1)) : 0.0)
 
-/* B(k, n … n+3); what lies beyond the last column is of no use. */
+/* Four floats of A or B, k … k+3 of such a row. */
+#define QUAD_ALONG_K(buffer, row, k) (QUAD_READS ? LM_QUAD(buffer, (row) + (k)) : \
+    vec4(LM_FLOAT(buffer, (row) + (k)), FLOAT_ALONG_K(buffer, row, (k) + 1), FLOAT_ALONG_K(buffer, row, (k) + 2), \
+         FLOAT_ALONG_K(buffer, row, (k) + 3)))
+
+/* Four floats of a row that begins at `row`, columns n … n+3; those beyond the last are any others of the row's. */
+#define QUAD_ALONG_N(buffer, row, n) \
+    vec4(LM_FLOAT(buffer, (row) + min(n, p.cols - 1)), LM_FLOAT(buffer, (row) + min((n) + 1, p.cols - 1)), \
+         LM_FLOAT(buffer, (row) + min((n) + 2, p.cols - 1)), LM_FLOAT(buffer, (row) + min((n) + 3, p.cols - 1)))
+
+/* B(k, n … n+3). */
 vec4 quad_of_b(int k, int n)
 {
-    int i = k * p.ldb + n;
-    if (QUAD_READS) return LM_QUAD(b, i);
-    return k < p.depth ? vec4(LM_FLOAT(b, i), LM_FLOAT(b, i + 1), LM_FLOAT(b, i + 2), LM_FLOAT(b, i + 3)) : vec4(0.0);
+    if (QUAD_READS) return LM_QUAD(b, k * p.ldb + min(n, (p.cols - 1) & ~3));
+    return k < p.depth ? QUAD_ALONG_N(b, min(k, p.depth - 1) * p.ldb, n) : vec4(0.0);
 }
 
 /* B(k … k+3, n … n+3), a vector of columns for each k. */
@@ -65,18 +71,17 @@ void load_b(out vec4 at_k[4], int k, int n)
 /* Columns n … n+3 of row m, where they are; bias4 are their biases. */
 void store_quad(int m, int n, vec4 sum, vec4 bias4)
 {
-    int to = p.c_offset + m * p.ldc + n;
-    bool there = m < p.rows;
+    int row = p.c_offset + m * p.ldc, to = row + n;
+    bool there = m < p.rows && n < p.cols;
     sum += bias4;
     if (HAS(LM_GEMM_SOFTPLUS)) sum = vec4(lm_softplus(sum.x), lm_softplus(sum.y), lm_softplus(sum.z), lm_softplus(sum.w));
     if (QUAD_WRITES) {
-        if (HAS(LM_GEMM_RESIDUAL)) sum += LM_QUAD(residual, to);
-        if (there && n < p.cols) c_quads[to >> 2] = sum;
+        if (HAS(LM_GEMM_RESIDUAL) && there) sum += LM_QUAD(residual, to);
+        if (there) c_quads[to >> 2] = sum;
     } else {
-        [[unroll]] for (int i = 0; i < 4; i++) {
-            if (HAS(LM_GEMM_RESIDUAL)) sum[i] += LM_FLOAT(residual, to + i);
+        if (HAS(LM_GEMM_RESIDUAL) && there) sum += QUAD_ALONG_N(residual, row, n);
+        [[unroll]] for (int i = 0; i < 4; i++)
             if (there && n + i < p.cols) c[to + i] = sum[i];
-        }
     }
 }
 
@@ -100,10 +105,8 @@ void multiply_tile(int row0, int col0)
         }
     }
     [[unroll]] for (int q = 0; q < QUADS; q++) {
-        int n = n0 + q * WG_X * 4, at = p.bias_offset + n;
-        vec4 bias4 = vec4(0.0);
-        if (HAS(LM_GEMM_BIAS))
-            bias4 = vec4(LM_FLOAT(bias, at), LM_FLOAT(bias, at + 1), LM_FLOAT(bias, at + 2), LM_FLOAT(bias, at + 3));
+        int n = n0 + q * WG_X * 4;
+        vec4 bias4 = HAS(LM_GEMM_BIAS) ? QUAD_ALONG_N(bias, p.bias_offset, n) : vec4(0.0);
         [[unroll]] for (int r = 0; r < ROWS; r++) store_quad(row0 + r, n, sum[r * QUADS + q], bias4);
     }
 }

@@ -35,9 +35,10 @@ layout(set = 0, binding = 8, std430) buffer Y { vec4 y[]; };
 /* Elements of B or C, which begins at `from`, of this lane's states k … k+3; zero for states that there are not. */
 vec4 matrix_quad(int from, int k)
 {
-    int n = p.state_first + k, at = from + n;
-    vec4 v = QUAD_MATRICES != 0 ? LM_QUAD(bc, at)
-                                : vec4(LM_FLOAT(bc, at), LM_FLOAT(bc, at + 1), LM_FLOAT(bc, at + 2), LM_FLOAT(bc, at + 3));
+    int n = p.state_first + k, most = p.d_state - 1;
+    vec4 v = QUAD_MATRICES != 0 ? LM_QUAD(bc, from + min(n, most & ~3))
+                                : vec4(LM_FLOAT(bc, from + min(n, most)), LM_FLOAT(bc, from + min(n + 1, most)),
+                                       LM_FLOAT(bc, from + min(n + 2, most)), LM_FLOAT(bc, from + min(n + 3, most)));
     return vec4(n < p.d_state ? v.x : 0.0, n + 1 < p.d_state ? v.y : 0.0, n + 2 < p.d_state ? v.z : 0.0,
                 n + 3 < p.d_state ? v.w : 0.0);
 }
@@ -78,7 +79,7 @@ void scan_chunk(int first_row, int last_row, int state_index, bool resumes, int 
     vec4 rate[STATES], s[STATES];
     [[unroll]] for (int k = 0; k < STATES; k++) {
         int n = p.state_first + k;
-        rate[k] = n < p.d_state ? LM_QUAD(a, n * p.channels + c) : vec4(0.0);
+        rate[k] = n < p.d_state ? LM_QUAD(a, min(n, p.d_state - 1) * p.channels + c) : vec4(0.0);
         s[k] = vec4(0.0);
         if (live && n < p.d_state && resumes) s[k] = state[((state_index * p.d_state + n) * p.channels + c) >> 2];
     }
