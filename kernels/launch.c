@@ -31,8 +31,8 @@
  *                four columns
  * conv           a lane: LANES channels, STEPS        WG_X·LANES channels       STEPS tokens         batch
  *                consecutive tokens; WG_Y is 1
- * conv_texel     a lane: four channels, STEPS tokens  4·WG_X channels           RUN tokens           batch
- *                at a time of RUN
+ * conv_texel     a lane: TILES runs of four channels, 4·WG_X·TILES channels     RUN tokens           batch
+ *                STEPS tokens at a time of RUN
  * conv_state     WG_Y is 1                            WG_X·LANES channels       1 token of the last  batch
  *                                                                               min(length, history)
  * scan,          a lane: LANES channels, STATES       WG_X·LANES channels       1 chunk              batch

@@ -54,7 +54,8 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
 static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, x = lm_fit_lanes(info, 8, 1);
-    const uint32_t row_tile = round_up(rows, 16), quads = cols <= 4 * x ? 1 : 2;
+    const uint32_t row_tile = round_up(rows, 16), pad_2 = lm_ceil_div(cols, 8 * x) * 8 * x;
+    const uint32_t quads = cols <= 4 * x ? 1 : lm_ceil_div(cols, 12 * x) * 12 * x < pad_2 ? 3 : 2;
     const bool reads = (p->lda | p->ldb | p->a_offset | p->depth) % 4 == 0;
     const bool writes = (p->ldc | p->c_offset | p->cols) % 4 == 0;
     const int32_t spec[] = {(int32_t)x, 1, (int32_t)info->lanes, b_trans, (int32_t)row_tile, (int32_t)quads,

@@ -3,10 +3,11 @@
  *     c_k[t] = bias_k + sum_j weight[k][j]·x[t − (K−1−j)·δ_k];  s_k = SiLU(c_k)
  *     out = sum_k g_k·s_k, or all s_k side by side
  *
- * A lane has four neighbouring channels and walks RUN tokens, STEPS at a time, so that a weight is loaded once for all of them:
- * first those that may reach into the ring, then the others, since a branch that is not taken costs as much there as one that
- * is, but a loop ends. Channels, strides and offsets are multiples of 4.
- * Grid: x tiles of 4·WG_X channels, y runs, z sequences.
+ * A lane has four neighbouring channels and STEPS consecutive tokens at a time, so that a weight is loaded once for all of them.
+ * It goes over RUN tokens and, within these, over TILES such runs of channels, so that rows are read in longer pieces; first
+ * over the tokens that may reach into the ring, then over the others, since a branch that is not taken costs as much there as
+ * one that is, but a loop ends. Channels, strides and offsets are multiples of 4.
+ * Grid: x tiles of 4·WG_X·TILES channels, y runs, z sequences.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -17,6 +18,7 @@ layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 layout(constant_id = 3) const int STEPS = 8;
 layout(constant_id = 4) const int RUN = 32;
+layout(constant_id = 5) const int TILES = 1;
 const int WG_X = int(gl_WorkGroupSize.x);
 
 layout(push_constant) uniform Params { LM_CONV_FIELDS } p;
@@ -91,12 +93,13 @@ void main()
         Sequence q = Sequence(rows[row + LM_ROW_SLOT], rows[row + LM_ROW_START], rows[row + LM_ROW_LENGTH],
                               rows[row + LM_ROW_HEADS + p.ring], rows[row + LM_ROW_SEEN]);
         LM_EACH_TILE(run, y, lm_ceil_div(q.count, RUN)) {
-            LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, 4 * WG_X)) {
-                int c = (tile * WG_X + int(gl_LocalInvocationID.x)) * 4, t = run * RUN, last = min(t + RUN, q.count);
-                if (c < p.channels) {
-                    for (; t < min(last, reach); t += STEPS) convolve(q, t, c, false);
-                    for (; t < last; t += STEPS) convolve(q, t, c, true);
-                }
+            LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, 4 * WG_X * TILES)) {
+                int c0 = (tile * WG_X * TILES + int(gl_LocalInvocationID.x)) * 4, end_c = min(c0 + 4 * WG_X * TILES, p.channels);
+                int t = run * RUN, last = min(t + RUN, q.count);
+                for (; t < min(last, reach); t += STEPS)
+                    for (int c = c0; c < end_c; c += 4 * WG_X) convolve(q, t, c, false);
+                for (; t < last; t += STEPS)
+                    for (int c = c0; c < end_c; c += 4 * WG_X) convolve(q, t, c, true);
             }
         }
     }
