@@ -20,7 +20,7 @@ static void print_result(void *user, const lm_tune_result *result)
     if (!r->headed) printf("%-20s  %-8s  %-8s  %-12s  %s\n", "choice", "was", "best", "faster by", "what it chooses");
     r->headed = true;
     r->won += result->chosen != result->before;
-    if (result->cases == 0) snprintf(gain, sizeof gain, "not measured");
+    if (result->cases == 0) snprintf(gain, sizeof gain, "no effect");
     else if (result->chosen == result->before) snprintf(gain, sizeof gain, "-");
     else snprintf(gain, sizeof gain, "%.0f %%", 100 * result->gain);
     printf("%-20s  %-8s  %-8s  %-12s  %s\n", result->name, value_text(result->before, before, sizeof before),

@@ -271,7 +271,7 @@ typedef struct lm_tune_result {
     const char *name, *what; /* "row_lanes", and what it chooses */
     int32_t before, chosen;  /* 0: by the library's rules, which go by what a device says of itself */
     double gain;             /* 0.1: with `chosen` its kernels do 10 % more in the same time, in the mean over the cases measured */
-    uint32_t cases;          /* how many; 0: none that this device can run, or the time was over */
+    uint32_t cases;          /* how many; 0: none that makes a difference on this device, or the time was over */
     uint32_t done, total;
 } lm_tune_result;
 typedef void (*lm_tune_callback)(void *user, const lm_tune_result *result);
