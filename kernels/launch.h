@@ -2,7 +2,8 @@
  * work-groups from the device and the sizes. The only place that knows how kernels map to work-groups. Internal.
  *
  * On a list that is `deterministic` a row's result is the same, bit for bit, whatever the number of rows and its place among them:
- * products all take gemv, whose order of additions depends on the depth alone. (Scans are kept in one chunk by the caller.)
+ * products all take gemv, whose order of additions depends on the depth alone (on `cpu` gemm too, whose order is the same). Scans
+ * are kept in one chunk by the caller.
  *
  * Shapes and bindings: kernels/params.h. Views that a kernel does not use (no bias, no gate) have buffer NULL.
  */

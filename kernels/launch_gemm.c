@@ -128,6 +128,7 @@ lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_tra
     case CLASS_GPU: few = few || 2 * (uint64_t)lm_ceil_div(cols, 32) * lm_ceil_div(rows, 32) < 3 * (uint64_t)lm_units_of(info); break;
     default: break;
     }
-    few = few || list->deterministic;
+    /* `cpu` adds in the same order in both, where B is stored (K, N). */
+    few = few || (list->deterministic && (lm_class_of(info) != CLASS_NATIVE || b_trans));
     return lm_launch_gemm_with(list, few ? LM_KERNEL_GEMV : LM_KERNEL_GEMM, params, b_trans, a, b, bias, residual, c);
 }

@@ -19,6 +19,7 @@ static lm_test_target targets[] = {
     {"cpu", LM_CAP_AVX512},
     {"cpu", LM_CAP_AVX512 | LM_CAP_AVX2},
     {"cpu", LM_CAP_THREADS},
+    {"cpu", LM_CAP_OPENBLAS},
     {"reference", 0},
     {"opencl", 0},
     {"opencl", LM_CAP_WIDE_LANES},

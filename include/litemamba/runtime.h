@@ -114,6 +114,8 @@ enum {
     LM_CAP_THREADS = 1u << 24,        /* more than one thread; results do not depend on it */
     LM_CAP_AVX2 = 1u << 25,           /* and FMA */
     LM_CAP_AVX512 = 1u << 26,         /* F, BW, DQ and VL; not used without LM_CAP_AVX2 */
+    LM_CAP_OPENBLAS = 1u << 27,       /* large products take libopenblas.so.0 if it is there when the first one is recorded; not in
+                                       * deterministic models */
 };
 
 typedef struct lm_device_info {

@@ -30,6 +30,7 @@ typedef struct lm_cpu_level {
     const char *name;      /* "AVX2" */
     size_t scratch_bytes;
     lm_cpu_kernel kernels[LM_KERNEL_COUNT];
+    lm_cpu_kernel epilogue; /* of a gemm whose sums lie in C (blas.h); a residual in C is in them */
 } lm_cpu_level;
 
 extern const lm_cpu_level lm_cpu_level_generic;

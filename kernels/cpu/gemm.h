@@ -39,7 +39,7 @@ static gemm_tiles gemm_tiles_of(const lm_cpu_call *call)
 }
 
 /* What a product does with its finished sums: `count` of row m from column n on. */
-INLINE void gemm_finish(const lm_cpu_call *call, int m, int n, int count, const float *sums)
+INLINE void gemm_finish(const lm_cpu_call *call, int flags, int m, int n, int count, const float *sums)
 {
     const lm_gemm_params *p = call->params;
     const float *bias = (const float *)call->buffers[2] + (size_t)p->bias_offset + n;
@@ -49,9 +49,9 @@ INLINE void gemm_finish(const lm_cpu_call *call, int m, int n, int count, const 
     for (int i = 0; i < count; i += LANES) {
         const int left = count - i;
         vf v = vf_load_part(sums + i, left);
-        if (p->flags & LM_GEMM_BIAS) v += vf_load_part(bias + i, left);
-        if (p->flags & LM_GEMM_SOFTPLUS) v = softplus(v);
-        if (p->flags & LM_GEMM_RESIDUAL) v += vf_load_part(residual + i, left);
+        if (flags & LM_GEMM_BIAS) v += vf_load_part(bias + i, left);
+        if (flags & LM_GEMM_SOFTPLUS) v = softplus(v);
+        if (flags & LM_GEMM_RESIDUAL) v += vf_load_part(residual + i, left);
         vf_store_part(c + i, v, left);
     }
 }
@@ -145,5 +145,22 @@ static void gemm_run(const lm_cpu_call *call, uint32_t part)
                                 k == 0, scratch->sums + (size_t)(first + i) * GEMM_TILE_COLS + j, GEMM_TILE_COLS);
         }
     }
-    for (int i = 0; i < rows; i++) gemm_finish(call, m + i, n, cols, scratch->sums + (size_t)i * GEMM_TILE_COLS);
+    for (int i = 0; i < rows; i++) gemm_finish(call, p->flags, m + i, n, cols, scratch->sums + (size_t)i * GEMM_TILE_COLS);
+}
+
+/* The epilogue alone, of sums that lie in C: EPILOGUE_ROWS rows a part. */
+enum { EPILOGUE_ROWS = 16 };
+
+static uint32_t epilogue_parts(const lm_cpu_call *call)
+{
+    return div_up((uint32_t)((const lm_gemm_params *)call->params)->rows, EPILOGUE_ROWS);
+}
+
+static void epilogue_run(const lm_cpu_call *call, uint32_t part)
+{
+    const lm_gemm_params *p = call->params;
+    const float *c = (const float *)call->buffers[4] + p->c_offset;
+    const int flags = call->buffers[3] == call->buffers[4] ? p->flags & ~LM_GEMM_RESIDUAL : p->flags;
+    for (int m = (int)part * EPILOGUE_ROWS; m < min_int(((int)part + 1) * EPILOGUE_ROWS, p->rows); m++)
+        gemm_finish(call, flags, m, 0, p->cols, c + (size_t)m * (size_t)p->ldc);
 }

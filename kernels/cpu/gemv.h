@@ -100,5 +100,5 @@ static void gemv_run(const lm_cpu_call *call, uint32_t part)
                 for (int i = 0; i < count; i++) sums[r + i][n] = dots[i];
             }
     }
-    for (int r = 0; r < rows; r++) gemm_finish(call, m + r, first, cols, sums[r]);
+    for (int r = 0; r < rows; r++) gemm_finish(call, p->flags, m + r, first, cols, sums[r]);
 }

@@ -6,4 +6,5 @@ const lm_cpu_level lm_cpu_level_avx512 = {
     .name = "AVX-512",
     .scratch_bytes = sizeof(level_scratch),
     .kernels = LEVEL_KERNELS,
+    .epilogue = {epilogue_parts, epilogue_run},
 };

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/cpu/blas.h"
+
 /* "model name" of /proc/cpuinfo; other systems keep the plain name. */
 static void processor_name(char *name, size_t size)
 {
@@ -96,7 +98,7 @@ static lm_status cpu_load(lm_context *context, const lm_context_params *params, 
     info->backend = LM_BACKEND_CPU;
     info->type = LM_DEVICE_CPU;
     info->compute_units = lm_team_threads();
-    info->capabilities |= find_levels() | (info->compute_units > 1 ? LM_CAP_THREADS : 0);
+    info->capabilities |= find_levels() | LM_CAP_OPENBLAS | (info->compute_units > 1 ? LM_CAP_THREADS : 0);
     snprintf(info->id, sizeof info->id, "cpu");
     snprintf(info->api, sizeof info->api, "C11, %s, %u threads", level_of(info->capabilities)->name, info->compute_units);
     processor_name(info->name, sizeof info->name);
@@ -230,6 +232,13 @@ static lm_status append(lm_list *base, const cpu_command *command)
 
 static void *view_address(const lm_view *view) { return (unsigned char *)view->buffer->mapped + view->offset; }
 
+static lm_status append_native(lm_list *list, cpu_command *command, const lm_cpu_kernel *native, const lm_cpu_call *call)
+{
+    command->native = native;
+    command->parts = native->parts(call);
+    return append(list, command);
+}
+
 static lm_status cpu_list_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                    const uint32_t groups[3])
 {
@@ -239,12 +248,15 @@ static lm_status cpu_list_dispatch(lm_list *list, lm_pipeline *pipeline, const v
     cpu_command command = {.kind = CPU_DISPATCH, .pipeline = pipeline, .parts = 1};
     memcpy(command.params, params, kernel->params_size);
     for (size_t i = 0; i < kernel->binding_count; i++) command.buffers[i] = view_address(&views[i]);
-    if (device->level != NULL && device->level->kernels[kernel->id].run != NULL) {
-        command.native = &device->level->kernels[kernel->id];
-        const lm_cpu_call call = {.params = command.params, .spec = pipeline->spec, .threads = device->threads};
-        command.parts = command.native->parts(&call);
+    if (device->level == NULL) return append(list, &command);
+    const lm_cpu_call call = {command.params, pipeline->spec, command.buffers, device->threads, NULL};
+    if (kernel->id == LM_KERNEL_GEMM && !list->deterministic && (device->base.info.capabilities & LM_CAP_OPENBLAS) &&
+        lm_cpu_blas_takes(&call)) {
+        lm_status status = append_native(list, &command, &lm_cpu_blas, &call);
+        return status == LM_OK ? append_native(list, &command, &device->level->epilogue, &call) : status;
     }
-    return append(list, &command);
+    const lm_cpu_kernel *native = &device->level->kernels[kernel->id];
+    return native->run != NULL ? append_native(list, &command, native, &call) : append(list, &command);
 }
 
 static lm_status cpu_list_copy(lm_list *list, lm_view to, lm_view from)
