@@ -1,7 +1,7 @@
 /* kernels/cpu/functions.h: exp, SiLU, softplus, and a step of a decaying state, on vectors. */
 
-/* 1.5·2^23: adding it rounds to an integer k, whose bits are then the sum's last ones. */
-#define ROUNDER 12582912.0f
+/* 1.5·2^23 + 127: adding it rounds to an integer k, and k + 127, the exponent of 2^k, is then the sum's last bits. */
+#define ROUNDER 12583039.0f
 
 /* e^x = 2^k·(1 + p) for |x| ≤ 176: leaves k + ROUNDER in *rounded and returns p = e^r − 1 for r = x − k·ln 2, |r| ≤ ln 2 / 2 (Cody
  * and Waite's two-part ln 2; the polynomial is a minimax one of relative error 1.3e-8). */
@@ -25,7 +25,7 @@ INLINE vf scale(vf v, vf rounded)
 #if LANES == 16 && SIMD_X86
     return (vf)_mm512_scalef_ps((__m512)v, (__m512)(rounded - ROUNDER));
 #else
-    return v * (vf)(((vi)rounded + 127) << 23);
+    return v * (vf)((vi)rounded << 23);
 #endif
 }
 
@@ -39,12 +39,12 @@ INLINE vf vf_exp(vf x)
 
 /* One step of a decaying state, e^x·s + input for x ≤ 0: with e^x = 2^k·(1 + p) it is 2^k·s + (p·(2^k·s) + input), where
  * nothing is rounded before p. A decay near 1 then keeps what 1 + p would lose: the difference between drifting and not over
- * a million tokens. Decays below 2^-126 count as 0. An infinite state gives NaN unless `careful`: the second term must not see
- * infinity, as it may have the other sign. */
+ * a million tokens. Decays below 2^-126 count as 0. Only where `careful` may x be below −87, or the state infinite: the second term
+ * must not see infinity, as it may have the other sign. */
 INLINE vf decay(vf x, vf s, vf input, bool careful)
 {
     vf rounded;
-    const vf p = exp_parts(vf_at_least(x, -88.0f), &rounded);
+    const vf p = exp_parts(careful ? vf_at_least(x, -88.0f) : x, &rounded);
     const vf kept = scale(s, rounded);
     const vf finite = careful ? vf_at_most(vf_at_least(kept, -3.40282347e38f), 3.40282347e38f) : kept;
     return kept + vf_fma(p, finite, input);

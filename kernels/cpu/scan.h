@@ -4,7 +4,7 @@
  *
  * A part is a block of channels of one chunk of one sequence. Time goes in tiles of SCAN_TOKENS; within a tile a vector of channels
  * at a time, and of its states SCAN_GROUP at a time, which are registers and the nearest cache. A tile in which a state becomes
- * infinite or NaN is done again with care (decay()). B and C of a token are the same for all channels. */
+ * infinite or NaN is done again with care (decay()), as is one in which a decay might be out of range at once. B and C of a token are the same for all channels. */
 enum { SCAN_TOKENS = 8, SCAN_GROUP = 16, SCAN_CHANNELS = 128, SCAN_STATES = 256 };
 
 typedef struct scan_scratch {
@@ -35,6 +35,7 @@ typedef struct scan_tile {
     int tokens;
     vf step[SCAN_TOKENS], scaled[SCAN_TOKENS]; /* Δ, Δ·u */
     vf sum[SCAN_TOKENS];    /* y so far */
+    bool careful;
 } scan_tile;
 
 /* Moves `states` states over the tile and adds to its sums. */
@@ -70,8 +71,9 @@ static __attribute__((noinline)) void scan_states_careful(scan_tile *tile, vf *s
 
 static void scan_some_states(scan_tile *tile, vf *state, const vf *a, int states)
 {
-    const bool done = states == SCAN_GROUP ? scan_states(tile, state, a, SCAN_GROUP, false)
-                                           : scan_states(tile, state, a, states, false);
+    const bool done = tile->careful           ? false
+                      : states == SCAN_GROUP ? scan_states(tile, state, a, SCAN_GROUP, false)
+                                             : scan_states(tile, state, a, states, false);
     if (!done) scan_states_careful(tile, state, a, states);
 }
 
@@ -99,12 +101,16 @@ static void scan_run(const lm_cpu_call *call, uint32_t part)
     /* (vector of channels, state), without gaps, which would fall on the same sets of the cache */
     vf *s = (vf *)((scan_scratch *)call->scratch)->s, *a = (vf *)((scan_scratch *)call->scratch)->a;
     const int vectors = (c_end - c_first + LANES - 1) / LANES;
-    for (int c = c_first, v = 0; c < c_end; c += LANES, v++)
+    vf fastest[SCAN_CHANNELS / LANES];  /* of all states */
+    for (int c = c_first, v = 0; c < c_end; c += LANES, v++) {
+        fastest[v] = (vf){0};
         for (int n = 0; n < states; n++) {
             const size_t at = (size_t)n * channels + (size_t)c;
             s[v * states + n] = resumes ? vf_load_part(state + at, c_end - c) : (vf){0};
             a[v * states + n] = vf_load_part(rates + at, c_end - c);
+            fastest[v] = vf_min(a[v * states + n], fastest[v]);
         }
+    }
     scan_tile tile = {.stride = (size_t)p->bc_stride};
     for (int t = t_first; t < t_end; t += SCAN_TOKENS) {
         tile.tokens = min_int(SCAN_TOKENS, t_end - t);
@@ -123,13 +129,16 @@ static void scan_run(const lm_cpu_call *call, uint32_t part)
                     if (gate) __builtin_prefetch(z + r * z_stride + (size_t)p->z_offset + at);
                 }
             }
+            vf longest = {0};
             for (int i = 0; i < tile.tokens; i++) {
                 const size_t r = r0 + (size_t)i;
                 const vf input = vf_load_part(u + r * u_stride + c, count);
                 tile.step[i] = vf_load_part(delta + r * delta_stride + c, count);
                 tile.scaled[i] = tile.step[i] * input;
+                longest = vf_max(tile.step[i], longest);
                 tile.sum[i] = first == 0 ? skip * input : vf_load_part(y + r * y_stride + c, count);
             }
+            tile.careful = vf_any_nan((vf) ~(longest * fastest[v] >= -87.0f)); /* a mask of all ones is a NaN */
             for (int n = 0; n < states; n += SCAN_GROUP) {
                 tile.b = bc + r0 * tile.stride + (size_t)(p->b_offset + first + n);
                 tile.c = bc + r0 * tile.stride + (size_t)(p->c_offset + first + n);
