@@ -81,6 +81,8 @@ void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buf
     w->y = lm_arena_take(model, buffer, offset, row * di);
     w->summary = lm_arena_take(model, buffer, offset, summary);
     w->total = lm_arena_take(model, buffer, offset, total);
+    lm_step step;
+    w->step = lm_arena_take(model, buffer, offset, lm_step_plan_block(model, key, &step) ? step.bytes : 0);
 }
 
 lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,
@@ -183,14 +185,25 @@ static lm_status record_scan(const lm_model *model, lm_list *list, const lm_pass
 }
 
 lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w,
-                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view residual, lm_view out)
+                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view normed, lm_view residual, lm_view out)
 {
     const lm_block *block = &model->blocks[index];
     const size_t layer = (size_t)key->bank * model->block_count + index;
-    const int di = (int)model->d_inner, total = (int)key->rows;
+    const int di = (int)model->d_inner, dm = (int)model->config.d_model, total = (int)key->rows;
     const lm_view none = {0};
     lm_view u;
-    lm_status status = linear(list, &block->in_proj, total, (int)model->config.d_model, 0, x, block->in_bias, none, w->xz);
+    lm_step step;
+    lm_status status = LM_OK;
+    if (lm_step_plan_block(model, key, &step)) {
+        status = lm_step_record(model, index, list, w, key, &step, rows, x);
+        return status == LM_OK ? linear(list, &block->out_proj, total, di, 0, w->y, block->out_bias, residual, out) : status;
+    }
+    if (block->norm.buffer != NULL) {
+        const lm_rmsnorm_params norm = {.rows = total, .cols = dm, .epsilon = (float)model->config.norm_epsilon};
+        status = lm_launch_rmsnorm(list, &norm, x, block->norm, normed);
+        x = normed;
+    }
+    if (status == LM_OK) status = linear(list, &block->in_proj, total, dm, 0, x, block->in_bias, none, w->xz);
     if (status == LM_OK)
         status = record_conv(model, block, list, w, key->state->history + layer * model->rings, key, rows, &u);
     if (status == LM_OK) status = linear(list, &block->x_proj, total, di, 0, u, none, none, w->bcdt);

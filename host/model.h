@@ -2,7 +2,8 @@
  *
  * weights.c  tensors → buffers           init.c   fresh tensors from a seed
  * state.c    the past of sequences       block.c  records one block
- * pass.c     records and runs one pass   model.c  cuts calls into passes
+ * step.c     records one block's step    pass.c   records and runs one pass
+ * model.c    cuts calls into passes
  */
 #ifndef LM_MODEL_H
 #define LM_MODEL_H
@@ -78,6 +79,7 @@ typedef struct lm_block {
     lm_matrix in_proj, x_proj, dt_proj, out_proj;
     lm_matrix pointwise;           /* dpwc: all branches side by side, scaled by their gates: (d_inner, branches·d_inner) */
     lm_view in_bias, out_bias, dt_bias, pointwise_bias;
+    lm_view conv;                  /* all of the convolutions, as step_in wants it; of which parts are: */
     lm_view conv_weight;           /* (branches, d_conv, d_inner) */
     lm_view conv_bias;             /* (branches, d_inner) */
     lm_view conv_gates;            /* (branches) after softmax; absent with one branch, stcn and dpwc */
@@ -220,6 +222,7 @@ typedef struct lm_block_workspace {
     lm_view delta;    /* (rows, d_inner) */
     lm_view y;        /* (rows, d_inner) */
     lm_view summary, total;
+    lm_view step;     /* of a step: all between in_proj and y */
 } lm_block_workspace;
 
 /* Lays views out from *offset on in `buffer` (NULL: only counts) and moves *offset on. */
@@ -229,10 +232,31 @@ void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buf
 /* Part of the arena: `bytes` at the next aligned offset. */
 lm_view lm_arena_take(const lm_model *model, lm_buffer *buffer, uint64_t *offset, uint64_t bytes);
 
-/* out = block(x) (+ residual, which may be out's own buffer). x, residual and out are (key->rows, d_model); `rows` is the row
+/* out = block(x) (+ residual, which may be out's own buffer); in a language model of the normed x, for which there is room in
+ * `normed`. x, normed, residual and out are (key->rows, d_model); `rows` is the row
  * table, `scans` has those of lm_pass_scan_rows. */
 lm_status lm_block_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
-                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view residual, lm_view out);
+                          const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view normed, lm_view residual,
+                          lm_view out);
+
+/* Where the parts of a block's convolutions lie in lm_block.conv, in elements. */
+typedef struct lm_conv_layout {
+    uint64_t gates, bias, weight, size;
+} lm_conv_layout;
+lm_conv_layout lm_conv_layout_of(const lm_model *model);
+
+/* step.c: a block of which every sequence has one token, in few dispatches. */
+typedef struct lm_step {
+    lm_step_in_params in;
+    lm_step_scan_params scan;
+    uint64_t wide_offset; /* dpwc: all branches, before the pointwise product */
+    uint64_t bytes;       /* of lm_block_workspace.step */
+} lm_step;
+/* False where the general kernels are to run. */
+bool lm_step_plan_block(const lm_model *model, const lm_pass_key *key, lm_step *step);
+/* y = block(x) up to out_proj. */
+lm_status lm_step_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
+                         const lm_pass_key *key, const lm_step *step, lm_view rows, lm_view x);
 
 /* y[:, c_offset …] = x·Wᵀ, piece by piece. */
 lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,

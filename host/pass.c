@@ -184,7 +184,8 @@ static lm_status record_bare_block(lm_model *model, lm_pass *pass, const pass_la
     pass->row_elements = model->config.d_model;
     lm_status status = place_output(model, pass, layout->y.size, layout->y);
     if (status != LM_OK) return status;
-    return lm_block_record(model, 0, pass->list, &layout->block, key, pass->rows, pass->scans, pass->x, (lm_view){0}, pass->output);
+    const lm_view none = {0};
+    return lm_block_record(model, 0, pass->list, &layout->block, key, pass->rows, pass->scans, pass->x, none, none, pass->output);
 }
 
 /* Final norm, head, and what the caller wants of the logits. */
@@ -253,13 +254,9 @@ static lm_status record_language_model(lm_model *model, lm_pass *pass, const pas
         const lm_embed_params params = {.rows = rows, .cols = dm, .first = (int)piece->first, .count = (int)piece->count};
         status = lm_launch_embed(pass->list, &params, pass->tokens, piece->view, layout->hidden);
     }
-    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) {
-        const lm_rmsnorm_params norm = {.rows = rows, .cols = dm, .epsilon = (float)config->norm_epsilon};
-        status = lm_launch_rmsnorm(pass->list, &norm, layout->hidden, model->blocks[i].norm, layout->normed);
-        if (status == LM_OK)
-            status = lm_block_record(model, i, pass->list, &layout->block, key, pass->rows, pass->scans, layout->normed,
-                                     layout->hidden, layout->hidden);
-    }
+    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++)
+        status = lm_block_record(model, i, pass->list, &layout->block, key, pass->rows, pass->scans, layout->hidden,
+                                 layout->normed, layout->hidden, layout->hidden);
     return status == LM_OK ? record_head(model, pass, layout) : status;
 }
 

@@ -222,35 +222,59 @@ static lm_status add_decay(uploader *up, const lm_tensor *tensor, lm_view *view)
     return add(up, a, tensor->count * sizeof(float), view);
 }
 
-/* All branches' depthwise weights as (branches, d_conv, d_inner), biases as (branches, d_inner). */
-static lm_status add_conv(uploader *up, const lm_block_tensors *t, lm_block *block)
+lm_conv_layout lm_conv_layout_of(const lm_model *model)
+{
+    /* Each part may be bound by itself. */
+    const uint64_t branches = model->config.branches, channels = model->d_inner;
+    const uint64_t alignment = model->device->info.binding_alignment / sizeof(float);
+    lm_conv_layout layout;
+    layout.gates = lm_align_up(branches, alignment);
+    layout.bias = lm_align_up(layout.gates + branches, alignment);
+    layout.weight = lm_align_up(layout.bias + branches * channels, alignment);
+    layout.size = layout.weight + branches * model->config.d_conv * channels;
+    return layout;
+}
+
+/* Dilations, gates, all branches' depthwise biases as (branches, d_inner) and weights as (branches, d_conv, d_inner). */
+static lm_status add_conv(uploader *up, const lm_block_tensors *t, const double *gates, lm_block *block)
 {
     const lm_config *config = &up->model->config;
     const size_t channels = up->model->d_inner, taps = config->d_conv, branches = config->branches;
-    float *weight = allocate((uint64_t)branches * taps * channels), *bias = allocate((uint64_t)branches * channels);
-    lm_status status = weight != NULL && bias != NULL ? LM_OK : out_of_memory();
+    const lm_conv_layout layout = lm_conv_layout_of(up->model);
+    float *all = allocate(layout.size);
+    if (all == NULL) return out_of_memory();
+    memset(all, 0, layout.size * sizeof(float));
+    lm_status status = LM_OK;
     for (size_t i = 0; i < branches && status == LM_OK; i++) {
+        const int32_t dilation = (int32_t)config->dilations[i];
+        memcpy(all + i, &dilation, sizeof dilation);
+        all[layout.gates + i] = (float)gates[i];
         float *raw = NULL;
         status = read_tensor(t->conv_weight[i], &raw);
         if (status != LM_OK) break;
         for (size_t c = 0; c < channels; c++)
-            for (size_t j = 0; j < taps; j++) weight[(i * taps + j) * channels + c] = raw[c * taps + j];
+            for (size_t j = 0; j < taps; j++) all[layout.weight + (i * taps + j) * channels + c] = raw[c * taps + j];
         free(raw);
-        if (t->conv_bias[i] != NULL) status = lm_tensor_read(t->conv_bias[i], bias + i * channels);
+        if (t->conv_bias[i] != NULL && !config->no_conv_bias)
+            status = lm_tensor_read(t->conv_bias[i], all + layout.bias + i * channels);
     }
-    if (status != LM_OK || config->no_conv_bias) {
-        free(bias);
-        bias = NULL;
-    }
-    if (status != LM_OK) {
-        free(weight);
-        return status;
-    }
-    status = add(up, weight, branches * taps * channels * sizeof(float), &block->conv_weight);
-    if (bias == NULL) return status;
-    if (status == LM_OK) return add(up, bias, branches * channels * sizeof(float), &block->conv_bias);
-    free(bias);
+    if (status == LM_OK) return add(up, all, layout.size * sizeof(float), &block->conv);
+    free(all);
     return status;
+}
+
+/* The parts of what is on the device. */
+static void divide_conv(const lm_model *model, lm_block *block)
+{
+    const lm_config *config = &model->config;
+    const lm_conv_layout layout = lm_conv_layout_of(model);
+    const uint64_t word = sizeof(float), start = block->conv.offset, branches = config->branches;
+    const lm_view weight = {block->conv.buffer, start + layout.weight * word, (layout.size - layout.weight) * word};
+    const lm_view bias = {block->conv.buffer, start + layout.bias * word, branches * model->d_inner * word};
+    const lm_view gates = {block->conv.buffer, start + layout.gates * word, branches * word};
+    block->conv_weight = weight;
+    if (!config->no_conv_bias) block->conv_bias = bias;
+    if (config->variant == LM_VARIANT_PTCN && config->branches > 1) block->conv_gates = gates;
 }
 
 /* dpwc: sum_k g_k·(pw_k·s_k + b_k) is one product with [g_0·pw_0 | g_1·pw_1 | …] and the bias sum_k g_k·b_k. */
@@ -291,14 +315,8 @@ static lm_status add_block(uploader *up, const lm_block_tensors *t, lm_block *bl
     lm_status status = read_gates(config, t->conv_gates, gates);
     if (status == LM_OK) status = add_linear(up, t->in_proj_weight, false, &block->in_proj);
     if (status == LM_OK) status = add_plain(up, t->in_proj_bias, &block->in_bias);
-    if (status == LM_OK) status = add_conv(up, t, block);
+    if (status == LM_OK) status = add_conv(up, t, gates, block);
     if (status == LM_OK && config->variant == LM_VARIANT_DPWC) status = add_pointwise(up, t, gates, block);
-    if (status == LM_OK && config->variant == LM_VARIANT_PTCN && config->branches > 1) {
-        float *values = allocate(config->branches);
-        if (values == NULL) return out_of_memory();
-        for (uint32_t i = 0; i < config->branches; i++) values[i] = (float)gates[i];
-        status = add(up, values, config->branches * sizeof(float), &block->conv_gates);
-    }
     if (status == LM_OK) status = add_linear(up, t->x_proj_weight, false, &block->x_proj);
     if (status == LM_OK) status = add_linear(up, t->dt_proj_weight, false, &block->dt_proj);
     if (status == LM_OK) status = add_plain(up, t->dt_proj_bias, &block->dt_bias);
@@ -336,6 +354,7 @@ lm_status lm_weights_upload(lm_model *model, const lm_model_tensors *tensors)
     }
     if (status == LM_OK) status = flush(&up);
     if (status == LM_OK && tensors->head == NULL) model->head = model->embeddings;
+    for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++) divide_conv(model, &model->blocks[i]);
     drop_items(&up);
     free(up.items);
     return status;

@@ -4,7 +4,7 @@
  * how the reference computes the same. Elements that no kernel may read hold LM_CASE_POISON, a NaN; so do outputs before the
  * run. What the reference leaves poisoned, a kernel has to leave alone, bit for bit. check.h runs cases.
  *
- * cases_gemm.c, cases_conv.c, cases_scan.c, cases_state.c, cases_rows.c: a family of rows each.
+ * cases_gemm.c, cases_conv.c, cases_scan.c, cases_state.c, cases_step.c, cases_rows.c: a family of rows each.
  */
 #ifndef LM_CASES_H
 #define LM_CASES_H
@@ -53,6 +53,8 @@ struct lm_case {
         lm_conv_params conv;
         lm_scan_params scan;
         lm_state_copy_params state_copy;
+        lm_step_in_params step_in;
+        lm_step_scan_params step_scan;
         lm_rmsnorm_params rmsnorm;
         lm_embed_params embed;
         lm_argmax_params argmax;
@@ -114,6 +116,7 @@ typedef struct lm_case_family {
 /* Records a case of gemm as lm_launch_gemm chooses. */
 lm_status lm_case_record_product(const lm_case *c, lm_list *list, const lm_view *views);
 extern const lm_case_family lm_case_family_gemm, lm_case_family_conv, lm_case_family_scan, lm_case_family_state,
+    lm_case_family_step,
     lm_case_family_rows;
 
 /* Reads "NAME=NUMBER …" over the ints of `row`; numbers are above 0. */

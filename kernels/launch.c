@@ -43,6 +43,16 @@
  * scan_texel     a lane: four channels, STATES states 4·WG_X channels           1 chunk              batch
  * scan_carry     WG_Y is 1                            WG_X·LANES channels       1 state of d_state   batch
  * state_copy     WG_Y is 1                            WG_X·LANES words          1 sequence           1
+ * step_in        LANES 1: four columns of in_proj a    4·WG_X columns of one     ROWS sequences       1
+ *                lane; lanes y < SPLIT take k =        half of in_proj
+ *                4·y … 4·y+3 and on by 4·SPLIT, and
+ *                are summed in order of y, unless
+ *                SPLIT is 1; the others read rings
+ *       LANES 16 one lane a group                     LANES·SPLIT columns       ROWS sequences       1
+ * step_scan      LANES 1: a channel a lane; lanes of  WG_X channels             1 sequence           1
+ *                one x share its states and ranks
+ *       LANES 16 one lane a group; any number of      LANES channels            1 sequence           1
+ *                groups divides the channels
  * rmsnorm,       one group a row: WG_X lanes stride   1 row                     1                    1
  * argmax,        over its columns, then a tree in
  * cross_entropy  shared memory (WG_X is a power of

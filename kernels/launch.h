@@ -43,6 +43,21 @@ lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_s
 
 lm_status lm_launch_state_copy(lm_list *list, const lm_state_copy_params *params, lm_view rows, lm_view state);
 
+typedef struct lm_step_in_views {
+    lm_view x, norm, weight, bias, conv, rows, history, x_proj, out;
+} lm_step_in_views;
+/* Fills params->tile from channels. */
+void lm_step_plan(const lm_device *device, lm_step_in_params *params);
+lm_status lm_launch_step_in(lm_list *list, const lm_step_in_params *params, const lm_step_in_views *views);
+
+typedef struct lm_step_scan_views {
+    lm_view in, dt_weight, dt_bias, a, d, rows, state, y;
+} lm_step_scan_views;
+lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *views);
+
+/* Are these kernels for sizes like these, and better than the general ones? */
+bool lm_step_fits(const lm_device *device, const lm_step_in_params *in, const lm_step_scan_params *scan);
+
 lm_status lm_launch_rmsnorm(lm_list *list, const lm_rmsnorm_params *params, lm_view x, lm_view weight, lm_view y);
 lm_status lm_launch_embed(lm_list *list, const lm_embed_params *params, lm_view tokens, lm_view table, lm_view y);
 lm_status lm_launch_argmax(lm_list *list, const lm_argmax_params *params, lm_view x, lm_view index);

@@ -17,7 +17,7 @@ static uint32_t round_up(uint32_t n, uint32_t limit)
     return p;
 }
 
-static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
+static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, bool narrow, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, depth = (uint32_t)p->depth;
     const uint32_t row_tile = round_up(rows, GEMV_ROWS);
@@ -31,10 +31,12 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
         } else {
             /* Depth is split so that a narrow product still fills the device, each lane keeping some 64 steps. Shorter
              * sums are left whole: they are then in gemm's order, and a step gives the very bits of a forward. */
-            x = lm_fit_lanes(info, 32, 1);
+            x = lm_fit_lanes(info, narrow && lm_ceil_div(cols, 32) < lm_units_of(info) ? 8 : 32, 1);
             const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
-            const uint32_t most = lm_min_u32(16, limit);
+            const uint32_t most = lm_min_u32(narrow ? 512 / x : 16, limit);
             while (y * 2 <= most && depth / (y * 2) >= 64) y *= 2;
+            /* Long ones in shorter pieces, as there are lanes for them. */
+            while (narrow && y > 1 && y * 2 <= most && depth / (y * 2) >= 16) y *= 2;
             /* Partial sums lie in shared memory. The split must not depend on the number of rows. */
             while (y > 1 && x * y * GEMV_ROWS * sizeof(float) > info->shared_bytes) y /= 2;
         }
@@ -105,7 +107,7 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
     const lm_device_info *info = &list->device->info;
     lm_launch l = {0};
     if (kernel == LM_KERNEL_GEMV && lm_reads_texels(info)) kernel = LM_KERNEL_GEMM_TEXEL;
-    if (kernel == LM_KERNEL_GEMV) plan_gemv(info, params, b_trans, &l);
+    if (kernel == LM_KERNEL_GEMV) plan_gemv(info, params, b_trans, params->rows <= GEMV_ROWS || list->deterministic, &l);
     else if (kernel == LM_KERNEL_GEMM_TEXEL) plan_gemm_texel(info, params, b_trans, &l);
     else plan_gemm(list->device, params, b_trans, &l);
     lm_status status = lm_check_loops(list, "a product", (uint64_t)params->depth);

@@ -117,6 +117,59 @@
     int batch;         /* sequences, above 0 */ \
     int words;         /* of an entry, above 0 */ \
     int rows_stride;
+/* step_in: the first half of a block where each of `rows` sequences has one token, whose input is row b of x for sequence b: its
+ * norm, in_proj, the convolutions, and the history rings moved on; bindings x, norm, weight, bias, conv, rows, history, x_proj,
+ * out.
+ *   h[k] = x[b·depth + k], with LM_STEP_NORM times norm[k] / sqrt(mean_k x² + epsilon)
+ *   [v | z](n) = sum_k h[k]·weight[k·2·channels + n] (+ bias[n], LM_STEP_BIAS), `channels` columns each
+ *   `conv` holds the dilations δ_k (int) from 0 on, gates g_k from gate_offset, biases (branches, channels) from bias_offset, and
+ *   weights w (branches, K, channels) from weight_offset on.
+ *   s_k = SiLU(bias_k + sum_j w[k][j]·v_k[−(K−1−j)·δ_k]), k = 0 … branches−1, where v_k[0] is v, or with LM_STEP_STACKED s_{k−1} for
+ *   k > 0, and older v_k are in the ring as for conv. v_k[0] then takes the place of the oldest entry, which nobody reads any more.
+ *   u = sum_k g_k·s_k; the last s_k with LM_STEP_STACKED; all s_k side by side with LM_STEP_CONCAT
+ *   `out` holds z at z_offset + b·channels + c; u at u_offset + b·channels (times `branches` with LM_STEP_CONCAT) + c; and, unless
+ *   width is 0, at part_offset + (b·parts + i)·width + j what channels i·tile … of u add to column j of x_proj, for i < parts =
+ *   ceil(channels / tile):  sum_c u[c]·x_proj[c·width + j].
+ *   There is one ring of `history` entries a slot, laid out as for conv; with LM_STEP_STACKED one a branch, of (K−1)·δ_k + 1
+ *   entries, ring k + 1 from the first multiple of ring_align elements after all `slots` slots of ring k.
+ * step_scan: dt_proj and a token of the selective scan; bindings in (what step_in left), dt_weight, dt_bias, a, d, rows, state, y.
+ *   [low | B | C](j) = sum_i of the parts of row b, `rank`, d_state and d_state of them
+ *   Δ = softplus(dt_bias[c] + sum_r low[r]·dt_weight[r·channels + c]); the state and y[b·channels + c] as scan has them, with the
+ *   gate. */
+#define LM_STEP_NORM 1
+#define LM_STEP_BIAS 2
+#define LM_STEP_CONCAT 4
+#define LM_STEP_STACKED 8
+#define LM_STEP_IN_FIELDS \
+    int rows;          /* sequences, above 0 */ \
+    int depth;         /* columns of x */ \
+    int channels; \
+    int taps;          /* K, above 0 */ \
+    int branches;      /* above 0 */ \
+    int width;         /* columns of x_proj, or 0 */ \
+    int tile;          /* channels that a part sums */ \
+    int history;       /* ring length, at least (K−1)·max δ + 1 */ \
+    int slots; \
+    int ring_align; \
+    int gate_offset; \
+    int bias_offset; \
+    int weight_offset; \
+    int rows_stride; \
+    int z_offset; \
+    int u_offset; \
+    int part_offset; \
+    float epsilon; \
+    int flags;         /* LM_STEP_... */
+#define LM_STEP_SCAN_FIELDS \
+    int rows;          /* sequences, above 0 */ \
+    int channels; \
+    int d_state; \
+    int rank; \
+    int parts; \
+    int rows_stride; \
+    int z_offset; \
+    int u_offset; \
+    int part_offset;
 
 /* rmsnorm: y[r][c] = x[r][c]·weight[c] / sqrt(mean_c x[r][c]² + epsilon); bindings x, weight, y; rows are dense. */
 #define LM_RMSNORM_FIELDS \
@@ -151,6 +204,8 @@ typedef struct lm_gemm_params { LM_GEMM_FIELDS } lm_gemm_params;
 typedef struct lm_conv_params { LM_CONV_FIELDS } lm_conv_params;
 typedef struct lm_scan_params { LM_SCAN_FIELDS } lm_scan_params;
 typedef struct lm_state_copy_params { LM_STATE_COPY_FIELDS } lm_state_copy_params;
+typedef struct lm_step_in_params { LM_STEP_IN_FIELDS } lm_step_in_params;
+typedef struct lm_step_scan_params { LM_STEP_SCAN_FIELDS } lm_step_scan_params;
 typedef struct lm_rmsnorm_params { LM_RMSNORM_FIELDS } lm_rmsnorm_params;
 typedef struct lm_embed_params { LM_EMBED_FIELDS } lm_embed_params;
 typedef struct lm_argmax_params { LM_ARGMAX_FIELDS } lm_argmax_params;

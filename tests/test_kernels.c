@@ -97,6 +97,11 @@ ParameterizedTest(lm_test_target *target, kernels, scan_carry) { run_kernel(targ
 
 ParameterizedTestParameters(kernels, state_copy) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, state_copy) { run_kernel(target, LM_KERNEL_STATE_COPY); }
+ParameterizedTestParameters(kernels, step_in) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, step_in) { run_kernel(target, LM_KERNEL_STEP_IN); }
+
+ParameterizedTestParameters(kernels, step_scan) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, step_scan) { run_kernel(target, LM_KERNEL_STEP_SCAN); }
 
 ParameterizedTestParameters(kernels, rmsnorm) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, rmsnorm) { run_kernel(target, LM_KERNEL_RMSNORM); }

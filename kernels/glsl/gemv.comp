@@ -34,7 +34,7 @@ layout(set = 0, binding = 4, std430) writeonly buffer C { float c[]; };
 const int SPLIT = B_TRANS != 0 ? WG_X : WG_Y;       /* lanes along k */
 const int LANES_ACROSS = B_TRANS != 0 ? WG_Y : WG_X; /* lanes along columns */
 const int LANE_COLUMNS = WG_Y == 1 && WG_X <= 16 ? 8 : 1;
-const int AHEAD = LANE_COLUMNS == 1 ? 4 : 1;         /* steps of k whose loads are under way at once */
+const int AHEAD = LANE_COLUMNS == 1 ? 8 : 1;         /* steps of k whose loads are under way at once */
 const int SUMS = ROWS * LANE_COLUMNS;
 
 /* [part][sum][lane across]; one float where nothing is shared */

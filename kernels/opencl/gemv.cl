@@ -66,7 +66,7 @@ __kernel void lm_gemv(const lm_gemm_params p, const lm_offsets at, __global cons
 #else
         const int n = n0 + lx * LANES, count = min(LANES, p.cols - n);
         if (count > 0) {
-#pragma unroll 4
+#pragma unroll 8
             for (int k = ly; k < p.depth; k += WG_Y) {
                 const floatv x = lm_load(b + k * p.ldb + n, count);
 #pragma unroll

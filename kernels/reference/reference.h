@@ -18,6 +18,8 @@ void lm_reference_scan(const void *params, const int32_t *spec, void *const *buf
 void lm_reference_scan_summary(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_scan_carry(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_state_copy(const void *params, const int32_t *spec, void *const *buffers);
+void lm_reference_step_in(const void *params, const int32_t *spec, void *const *buffers);
+void lm_reference_step_scan(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_rmsnorm(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_embed(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_argmax(const void *params, const int32_t *spec, void *const *buffers);

@@ -1,0 +1,128 @@
+/* kernels/glsl/step_scan.comp: adds the parts of x_proj up, and takes one token of each of a few sequences through dt_proj and
+ * the selective scan.
+ *
+ *     Δ = softplus(low·dt_weight + dt_bias);  s = exp(Δ·A)·s + Δ·B·u;  y = (sum_n C·s + D·u)·SiLU(z)
+ *
+ * A group has WG_X channels of a sequence, and its own copy of low, B and C. Lanes along y share a channel's ranks and states:
+ * lane y has those from y on by WG_Y, RANKS and STATES of them, which are on their way while the parts are added up. ALIGNED:
+ * rows of parts are whole fours of floats. Grid: x tiles of WG_X channels, y sequences.
+ */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "kernels/params.h"
+
+layout(local_size_x_id = 0, local_size_y_id = 1) in;
+layout(constant_id = 2) const int LANES = 1;
+layout(constant_id = 3) const int STATES = 16;
+layout(constant_id = 4) const int RANKS = 16;
+layout(constant_id = 5) const int WIDTH = 48;
+layout(constant_id = 6) const int ALIGNED = 0;
+const int WG_X = int(gl_WorkGroupSize.x);
+const int WG_Y = int(gl_WorkGroupSize.y);
+const int GROUP = WG_X * WG_Y;
+const int FOURS = (WIDTH + 3) / 4;
+const int SHARES = GROUP > FOURS ? GROUP / FOURS : 1; /* lanes that add up the same columns */
+
+layout(push_constant) uniform Params { LM_STEP_SCAN_FIELDS } p;
+layout(set = 0, binding = 0, std430) readonly buffer In { float from[]; };
+layout(set = 0, binding = 0, std430) readonly buffer In4 { vec4 from4[]; };
+layout(set = 0, binding = 1, std430) readonly buffer DtWeight { float dt_weight[]; };
+layout(set = 0, binding = 2, std430) readonly buffer DtBias { float dt_bias[]; };
+layout(set = 0, binding = 3, std430) readonly buffer A { float a[]; };
+layout(set = 0, binding = 4, std430) readonly buffer D { float d[]; };
+layout(set = 0, binding = 5, std430) readonly buffer Rows { int rows[]; };
+layout(set = 0, binding = 6, std430) buffer State { float state[]; };
+layout(set = 0, binding = 7, std430) writeonly buffer Y { float y[]; };
+
+#include "kernels/glsl/common.glsl"
+
+shared vec4 shares[FOURS * SHARES];
+shared float projected[FOURS * 4];
+shared float low[GROUP];
+shared float sums[GROUP];
+
+vec4 four_of_part(int part, int column)
+{
+    int at = part + 4 * column, left = WIDTH - 4 * column;
+    if (ALIGNED != 0) return from4[at >> 2];
+    return vec4(from[at], left > 1 ? from[at + 1] : 0.0, left > 2 ? from[at + 2] : 0.0, left > 3 ? from[at + 3] : 0.0);
+}
+
+/* projected[0 … WIDTH−1]: the sum of the parts of a row. */
+void add_parts(int parts, int lane)
+{
+    for (int i = lane; i < FOURS * SHARES; i += GROUP) {
+        int column = i % FOURS, share = i / FOURS;
+        vec4 sum = vec4(0.0);
+        int part = share;
+        for (; part + 3 * SHARES < p.parts; part += 4 * SHARES) {
+            vec4 v[4];
+            [[unroll]] for (int k = 0; k < 4; k++) v[k] = four_of_part(parts + (part + k * SHARES) * WIDTH, column);
+            sum += (v[0] + v[1]) + (v[2] + v[3]);
+        }
+        for (; part < p.parts; part += SHARES) sum += four_of_part(parts + part * WIDTH, column);
+        shares[i] = sum;
+    }
+    barrier();
+    for (int column = lane; column < FOURS; column += GROUP) {
+        vec4 sum = vec4(0.0);
+        [[unroll]] for (int share = 0; share < SHARES; share++) sum += shares[share * FOURS + column];
+        [[unroll]] for (int i = 0; i < 4; i++) projected[4 * column + i] = sum[i];
+    }
+    barrier();
+}
+
+void step_tile(int b, int tile, int lane)
+{
+    int row = b * p.rows_stride, lx = int(gl_LocalInvocationID.x), ly = int(gl_LocalInvocationID.y);
+    bool resumes = rows[row + LM_ROW_SEEN] > 0;
+    int own = tile * WG_X + lx, c = min(own, p.channels - 1); /* lanes past the last channel repeat it and store nothing */
+    bool live = own < p.channels;
+    int at = rows[row + LM_ROW_SLOT] * p.d_state * p.channels + c;
+    float u = from[p.u_offset + b * p.channels + c], z = from[p.z_offset + b * p.channels + c], skip = d[c], bias = dt_bias[c];
+    float weights[RANKS], s[STATES], rate[STATES];
+    [[unroll]] for (int i = 0; i < RANKS; i++) {
+        int r = ly + i * WG_Y;
+        weights[i] = r < p.rank ? dt_weight[r * p.channels + c] : 0.0;
+    }
+    [[unroll]] for (int i = 0; i < STATES; i++) {
+        int n = ly + i * WG_Y;
+        s[i] = resumes && live && n < p.d_state ? state[at + n * p.channels] : 0.0;
+        rate[i] = n < p.d_state ? a[n * p.channels + c] : 0.0;
+    }
+    if (tile == int(gl_WorkGroupID.x)) add_parts(p.part_offset + b * p.parts * WIDTH, lane);
+    float sum = 0.0;
+    [[unroll]] for (int i = 0; i < RANKS; i++) {
+        int r = ly + i * WG_Y;
+        if (r < p.rank) sum += projected[r] * weights[i];
+    }
+    low[lane] = sum;
+    barrier();
+    float by = 0.0;
+    [[unroll]] for (int i = 0; i < WG_Y; i++) by += low[i * WG_X + lx];
+    by = lm_softplus(by + bias);
+    float added = by * u;
+    sum = 0.0;
+    [[unroll]] for (int i = 0; i < STATES; i++) {
+        int n = ly + i * WG_Y;
+        if (n < p.d_state) {
+            s[i] = lm_decay_step(s[i], by * rate[i], added * projected[p.rank + n]);
+            sum += projected[p.rank + p.d_state + n] * s[i];
+            if (live) state[at + n * p.channels] = s[i];
+        }
+    }
+    sums[lane] = sum;
+    barrier();
+    if (ly > 0 || !live) return;
+    [[unroll]] for (int i = 1; i < WG_Y; i++) sum += sums[i * WG_X + lx];
+    y[b * p.channels + c] = (sum + skip * u) * lm_silu(z);
+}
+
+void main()
+{
+    int lane = int(gl_LocalInvocationID.y) * WG_X + int(gl_LocalInvocationID.x);
+    LM_EACH_TILE(b, y, p.rows) {
+        LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, WG_X)) step_tile(b, tile, lane);
+    }
+}

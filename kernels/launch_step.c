@@ -1,0 +1,140 @@
+/* kernels/launch_step.c: a step, where every sequence has one token. The mappings: kernels/launch.c. */
+#include "kernels/launch_internal.h"
+
+enum { MOST_ROWS = 8 }; /* that share what is read of a matrix */
+
+static uint32_t power_of_2(uint32_t n, uint32_t limit)
+{
+    uint32_t p = 1;
+    while (p < n && p < limit) p *= 2;
+    return p;
+}
+
+static bool whole_fours(const lm_view *view) { return view->offset % 16 == 0; }
+
+/* Short sums are left whole: they are then in gemm's order, and a step gives nearly the bits of a forward. */
+static bool is_short(const lm_step_in_params *p) { return p->depth < 128; }
+
+/* ---- step_in ----------------------------------------------------------------------------------------------------- */
+
+void lm_step_plan(const lm_device *device, lm_step_in_params *p)
+{
+    const lm_device_info *info = &device->info;
+    const uint32_t channels = (uint32_t)p->channels, units = lm_units_of(info);
+    p->tile = 64;
+    /* Narrow tiles where wide ones would be too few for the device. */
+    if (lm_class_of(info) == CLASS_GPU && !is_short(p)) p->tile = 2 * lm_ceil_div(channels, 32) < units ? 16 : 32;
+    while (p->tile > 16 && 2 * (uint64_t)p->branches * (uint64_t)p->tile * sizeof(float) > info->shared_bytes / 2) p->tile /= 2;
+}
+
+/* Shared memory of a group, in bytes. */
+static uint64_t shared_of(const lm_step_in_params *p, const int32_t *spec)
+{
+    const uint64_t tile = (uint64_t)p->tile, rows = (uint64_t)spec[4], branches = (uint64_t)p->branches, split = (uint64_t)spec[3];
+    const uint64_t group = (uint64_t)spec[0] * (uint64_t)spec[1];
+    return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1) + (split + split / 4 + 1) * (tile + 1) + group);
+}
+
+static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool aligned, lm_launch *l)
+{
+    const uint32_t rows = (uint32_t)p->rows, depth = (uint32_t)p->depth, tile = (uint32_t)p->tile;
+    uint32_t x = 1, y = 1, split = 1, most = 1;
+    switch (lm_class_of(info)) {
+    case CLASS_GPU: {
+        x = tile / 4;
+        /* Lanes that sum: a four of rows of the matrix each at least. Lanes that look back: one a branch and channel. */
+        const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
+        split = lm_min_u32(256 / x, (lm_ceil_div(depth, 4) + 3) / 4 * 4);
+        uint32_t back = lm_min_u32((uint32_t)p->branches * 4, 128 / x);
+        if (split + back > limit) back = limit / 4, split = limit - back;
+        split = split / 4 * 4;
+        if (is_short(p) || split == 0) split = 1, back = 0;
+        y = split + back;
+        most = MOST_ROWS;
+        break;
+    }
+    case CLASS_WIDE: split = tile / info->lanes, most = 4; break;
+    case CLASS_PROCESSOR: x = tile / 4, most = 4; break;
+    case CLASS_NATIVE:
+    case CLASS_REFERENCE: break;
+    }
+    const uint32_t lanes = info->lanes;
+    uint32_t row_tile = power_of_2(rows, most);
+    for (;; row_tile /= 2) {
+        const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, (int32_t)split, (int32_t)row_tile, aligned,
+                                p->branches, p->taps};
+        for (int i = 0; i < 8; i++) l->spec[i] = spec[i];
+        if (row_tile == 1 || shared_of(p, l->spec) <= info->shared_bytes) break;
+    }
+    lm_set_groups(l, info, 2 * lm_ceil_div((uint32_t)p->channels, tile), lm_ceil_div(rows, row_tile), 1);
+}
+
+lm_status lm_launch_step_in(lm_list *list, const lm_step_in_params *params, const lm_step_in_views *v)
+{
+    const bool aligned = params->depth % 4 == 0 && params->channels % 4 == 0 && whole_fours(&v->x) && whole_fours(&v->norm)
+                         && whole_fours(&v->weight);
+    lm_launch l = {0};
+    plan_in(&list->device->info, params, aligned, &l);
+    lm_status status = lm_check_loops(list, "a step", 2 * (uint64_t)params->depth);
+    if (status != LM_OK) return status;
+    const lm_view views[] = {v->x, v->norm, v->weight, v->bias, v->conv, v->rows, v->history, v->x_proj, v->out};
+    return lm_launch_dispatch(list, LM_KERNEL_STEP_IN, &l, params, sizeof *params, views, 9);
+}
+
+/* ---- step_scan --------------------------------------------------------------------------------------------------- */
+
+static uint32_t width_of(const lm_step_scan_params *p) { return (uint32_t)(p->rank + 2 * p->d_state); }
+
+static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, bool aligned, lm_launch *l)
+{
+    const uint32_t rows = (uint32_t)p->rows, channels = (uint32_t)p->channels, units = lm_units_of(info);
+    uint32_t x = 1, y = 1, states = 1, ranks = 1, tiles;
+    switch (lm_class_of(info)) {
+    case CLASS_GPU:
+        x = lm_fit_lanes(info, lm_ceil_div(channels, 32) * rows < units ? 16 : 32, 1);
+        y = lm_min_u32(256 / x, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
+        break;
+    case CLASS_PROCESSOR: x = lm_fit_lanes(info, 8, 1); break;
+    default: break;
+    }
+    tiles = lm_ceil_div(channels, x * info->lanes);
+    /* Every group adds all parts up, so there are no more than keep a processor busy. */
+    if (lm_class_of(info) != CLASS_GPU) tiles = lm_min_u32(tiles, lm_ceil_div(4 * units, rows));
+    if (lm_class_of(info) == CLASS_GPU || lm_class_of(info) == CLASS_PROCESSOR)
+        states = lm_ceil_div((uint32_t)p->d_state, y), ranks = lm_ceil_div((uint32_t)p->rank, y);
+    const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)states, (int32_t)ranks, (int32_t)width_of(p),
+                            aligned};
+    for (int i = 0; i < 7; i++) l->spec[i] = spec[i];
+    lm_set_groups(l, info, tiles, rows, 1);
+}
+
+lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *v)
+{
+    const bool aligned = width_of(params) % 4 == 0 && params->part_offset % 4 == 0 && whole_fours(&v->in);
+    lm_launch l = {0};
+    plan_scan(&list->device->info, params, aligned, &l);
+    const lm_view views[] = {v->in, v->dt_weight, v->dt_bias, v->a, v->d, v->rows, v->state, v->y};
+    return lm_launch_dispatch(list, LM_KERNEL_STEP_SCAN, &l, params, sizeof *params, views, 8);
+}
+
+/* ---- which steps ------------------------------------------------------------------------------------------------- */
+
+bool lm_step_fits(const lm_device *device, const lm_step_in_params *in, const lm_step_scan_params *scan)
+{
+    const lm_device_info *info = &device->info;
+    uint32_t most_rows = 0;
+    switch (lm_class_of(info)) {
+    case CLASS_GPU: most_rows = 16; break;
+    case CLASS_WIDE: most_rows = 4; break;
+    case CLASS_PROCESSOR: /* where barriers are slow, and general kernels read texels */
+    case CLASS_NATIVE:
+    case CLASS_REFERENCE: return false;
+    }
+    lm_launch l = {0}, s = {0};
+    plan_in(info, in, true, &l);
+    plan_scan(info, scan, true, &s);
+    /* What lanes have in registers, and groups in shared memory. */
+    const uint64_t group = (uint64_t)s.spec[0] * (uint64_t)s.spec[1], width = width_of(scan);
+    return (uint32_t)in->rows <= most_rows && shared_of(in, l.spec) <= info->shared_bytes && in->taps <= 16
+           && s.spec[3] <= 32 && s.spec[4] <= 64 && 16 * (width + group) + 4 * (width + 2 * group) <= info->shared_bytes;
+}
