@@ -1,4 +1,4 @@
-/* kernels/cases_scan.c: rows for scan (one chunk), scan_summary and scan_carry (time cut into chunks by hand, or as planned;
+/* kernels/cases_scan.c: rows for scan and scan_tiled (one chunk), scan_summary and scan_carry (time cut into chunks by hand, or as planned;
  * summary, carry and scan run one after the other and all their results are compared).
  *
  * The reference of a cut scan is that of the whole one for y and state: cutting must not be seen in them. What summary and
@@ -27,80 +27,109 @@ typedef struct scan_row {
     bool ragged, strided, gate;
     scan_input input;
     unsigned tags;
+    lm_scan_form form; /* of scan_tiled */
 } scan_row;
 
 enum { QUICK = LM_CASE_QUICK, SMALL = LM_CASE_SMALL, LARGE = LM_CASE_LARGE };
 
 static const scan_row whole_table[] = {
-    {1, 1, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL},
-    {2, 7, 5, 3, 7, false, true, true, INPUT_USUAL, QUICK | SMALL},
-    {3, 5, 17, 17, 5, true, true, false, INPUT_USUAL, QUICK | SMALL},
-    {1, 1, 64, 16, 1, false, false, true, INPUT_USUAL, QUICK},
-    {4, 1, 33, 16, 1, true, true, true, INPUT_USUAL, 0},
-    {1, 15, 16, 1, 15, false, false, true, INPUT_USUAL, 0},
-    {1, 16, 15, 2, 16, false, false, false, INPUT_USUAL, 0},
-    {1, 17, 31, 4, 17, false, false, true, INPUT_USUAL, 0},
-    {1, 31, 32, 5, 31, false, true, true, INPUT_USUAL, 0},
-    {1, 32, 33, 8, 32, false, false, true, INPUT_USUAL, QUICK},
-    {2, 33, 63, 9, 33, true, false, true, INPUT_USUAL, 0},
-    {2, 64, 64, 15, 64, false, false, true, INPUT_USUAL, 0},
-    {2, 65, 65, 16, 65, true, true, true, INPUT_USUAL, QUICK},
-    {1, 20, 127, 17, 20, false, false, true, INPUT_USUAL, 0},
-    {1, 40, 19, 32, 40, false, false, false, INPUT_USUAL, 0},
-    {1, 29, 37, 33, 29, false, true, true, INPUT_USUAL, QUICK},
-    {2, 50, 23, 64, 50, true, false, true, INPUT_USUAL, QUICK},
-    {1, 37, 11, 255, 37, false, false, true, INPUT_USUAL, 0},
-    {1, 40, 13, 256, 40, false, true, true, INPUT_USUAL, QUICK},
-    {5, 40, 257, 16, 40, true, false, true, INPUT_USUAL, 0},
-    {1, 30, 1025, 16, 30, false, false, true, INPUT_USUAL, 0},
-    {1, 4099, 3, 16, 4099, false, false, true, INPUT_USUAL, 0},
-    {1, 2500, 17, 4, 2500, false, true, true, INPUT_SLOW, 0},
-    {1, 100, 19, 16, 100, false, false, true, INPUT_FAST, QUICK},
-    {1, 1, 512, 2, 1, false, false, false, INPUT_SWEEP, QUICK},
-    {3, 30, 21, 17, 30, true, true, true, INPUT_NOT_FINITE, QUICK},
-    {1, 512, 512, 16, 512, false, false, true, INPUT_USUAL, LARGE},
-    {32, 8, 700, 16, 8, true, false, true, INPUT_USUAL, 0},
+    {1, 1, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {2, 7, 5, 3, 7, false, true, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {3, 5, 17, 17, 5, true, true, false, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {1, 1, 64, 16, 1, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {4, 1, 33, 16, 1, true, true, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 15, 16, 1, 15, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 16, 15, 2, 16, false, false, false, INPUT_USUAL, 0, {0, 0}},
+    {1, 17, 31, 4, 17, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 31, 32, 5, 31, false, true, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 32, 33, 8, 32, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {2, 33, 63, 9, 33, true, false, true, INPUT_USUAL, 0, {0, 0}},
+    {2, 64, 64, 15, 64, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {2, 65, 65, 16, 65, true, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 20, 127, 17, 20, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 40, 19, 32, 40, false, false, false, INPUT_USUAL, 0, {0, 0}},
+    {1, 29, 37, 33, 29, false, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {2, 50, 23, 64, 50, true, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 37, 11, 255, 37, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 40, 13, 256, 40, false, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {5, 40, 257, 16, 40, true, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 30, 1025, 16, 30, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 4099, 3, 16, 4099, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 2500, 17, 4, 2500, false, true, true, INPUT_SLOW, 0, {0, 0}},
+    {1, 100, 19, 16, 100, false, false, true, INPUT_FAST, QUICK, {0, 0}},
+    {1, 1, 512, 2, 1, false, false, false, INPUT_SWEEP, QUICK, {0, 0}},
+    {3, 30, 21, 17, 30, true, true, true, INPUT_NOT_FINITE, QUICK, {0, 0}},
+    {1, 512, 512, 16, 512, false, false, true, INPUT_USUAL, LARGE, {0, 0}},
+    {32, 8, 700, 16, 8, true, false, true, INPUT_USUAL, 0, {0, 0}},
 };
 
 static const scan_row cut_table[] = {
-    {1, 2, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL},
-    {2, 9, 5, 3, 4, true, true, true, INPUT_USUAL, QUICK | SMALL},
-    {1, 12, 17, 17, 3, false, false, false, INPUT_USUAL, QUICK | SMALL},
-    {1, 17, 33, 16, 1, false, false, true, INPUT_USUAL, 0},
-    {1, 64, 31, 16, 32, false, true, true, INPUT_USUAL, QUICK},
-    {3, 65, 64, 4, 32, true, false, true, INPUT_USUAL, QUICK},
-    {4, 63, 65, 8, 32, true, true, true, INPUT_USUAL, 0},
-    {1, 101, 15, 2, 7, false, false, true, INPUT_USUAL, 0},
-    {2, 100, 19, 33, 50, true, false, false, INPUT_USUAL, 0},
-    {2, 50, 13, 64, 49, true, true, true, INPUT_USUAL, QUICK},
-    {1, 77, 11, 256, 19, false, false, true, INPUT_USUAL, QUICK},
-    {1, 1031, 5, 16, 13, false, false, true, INPUT_USUAL, 0},
-    {1, 4099, 3, 16, 64, false, true, true, INPUT_USUAL, 0},
-    {1, 2500, 17, 4, 100, false, false, true, INPUT_SLOW, 0},
-    {1, 200, 19, 16, 25, false, false, true, INPUT_FAST, QUICK},
-    {2, 60, 21, 17, 16, true, true, true, INPUT_NOT_FINITE, 0},
-    {1, 300, 1025, 16, 75, false, false, true, INPUT_USUAL, LARGE},
+    {1, 2, 1, 1, 1, false, false, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {2, 9, 5, 3, 4, true, true, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {1, 12, 17, 17, 3, false, false, false, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {1, 17, 33, 16, 1, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 64, 31, 16, 32, false, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {3, 65, 64, 4, 32, true, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {4, 63, 65, 8, 32, true, true, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 101, 15, 2, 7, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {2, 100, 19, 33, 50, true, false, false, INPUT_USUAL, 0, {0, 0}},
+    {2, 50, 13, 64, 49, true, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 77, 11, 256, 19, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 1031, 5, 16, 13, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 4099, 3, 16, 64, false, true, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 2500, 17, 4, 100, false, false, true, INPUT_SLOW, 0, {0, 0}},
+    {1, 200, 19, 16, 25, false, false, true, INPUT_FAST, QUICK, {0, 0}},
+    {2, 60, 21, 17, 16, true, true, true, INPUT_NOT_FINITE, 0, {0, 0}},
+    {1, 300, 1025, 16, 75, false, false, true, INPUT_USUAL, LARGE, {0, 0}},
 };
 
 static const scan_row planned_table[] = {
-    {1, 3, 2, 2, 2, false, false, true, INPUT_USUAL, QUICK | SMALL},
-    {1, 20, 3, 5, 2, false, true, true, INPUT_USUAL, QUICK | SMALL},
-    {2, 10, 9, 16, 5, true, false, false, INPUT_USUAL, SMALL},
-    {1, 63, 16, 16, PLANNED, false, false, true, INPUT_USUAL, 0},
-    {1, 64, 16, 16, PLANNED, false, false, true, INPUT_USUAL, QUICK},
-    {1, 257, 48, 16, PLANNED, false, true, true, INPUT_USUAL, QUICK},
-    {3, 200, 7, 40, PLANNED, true, true, true, INPUT_USUAL, QUICK},
-    {1, 1024, 1, 1, PLANNED, false, false, true, INPUT_USUAL, QUICK},
-    {1, 4099, 5, 16, PLANNED, false, false, true, INPUT_USUAL, 0},
-    {2, 3001, 8, 4, PLANNED, true, true, true, INPUT_SLOW, 0},
-    {1, 999, 9, 16, PLANNED, false, false, false, INPUT_FAST, 0},
-    {2, 150, 10, 20, PLANNED, true, false, true, INPUT_NOT_FINITE, 0},
-    {1, 1024, 512, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE},
+    {1, 3, 2, 2, 2, false, false, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {1, 20, 3, 5, 2, false, true, true, INPUT_USUAL, QUICK | SMALL, {0, 0}},
+    {2, 10, 9, 16, 5, true, false, false, INPUT_USUAL, SMALL, {0, 0}},
+    {1, 63, 16, 16, PLANNED, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {1, 64, 16, 16, PLANNED, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 257, 48, 16, PLANNED, false, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {3, 200, 7, 40, PLANNED, true, true, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 1024, 1, 1, PLANNED, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 4099, 5, 16, PLANNED, false, false, true, INPUT_USUAL, 0, {0, 0}},
+    {2, 3001, 8, 4, PLANNED, true, true, true, INPUT_SLOW, 0, {0, 0}},
+    {1, 999, 9, 16, PLANNED, false, false, false, INPUT_FAST, 0, {0, 0}},
+    {2, 150, 10, 20, PLANNED, true, false, true, INPUT_NOT_FINITE, 0, {0, 0}},
+    {1, 40, 1300, 16, PLANNED, false, false, true, INPUT_USUAL, QUICK, {0, 0}},  /* in tiles on a large GPU */
+    {1, 40, 6500, 16, PLANNED, false, false, true, INPUT_USUAL, QUICK, {0, 0}},
+    {1, 1024, 512, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE, {0, 0}},
+};
+
+/* Forms that a device would not choose are slow to build there: none is quick, planned_table has those.
+ * All of a tile, some of it, tiles and a rest, fewer and more channels than a group has, parts of all groups of states. */
+static const scan_row tiled_table[] = {
+    {1, 1, 1, 1, 1, false, false, true, INPUT_USUAL, SMALL, {1, 1}},
+    {2, 7, 5, 3, 7, false, true, true, INPUT_USUAL, SMALL, {1, 2}},
+    {1, 5, 3, 16, 5, false, false, true, INPUT_USUAL, SMALL, {8, 2}},
+    {1, 16, 32, 16, 16, false, false, true, INPUT_USUAL, 0, {1, 1}},
+    {2, 33, 33, 8, 33, true, true, true, INPUT_USUAL, 0, {1, 1}},
+    {3, 47, 31, 17, 47, true, false, false, INPUT_USUAL, 0, {1, 1}},
+    {3, 31, 17, 4, 31, true, false, true, INPUT_USUAL, 0, {1, 2}},
+    {1, 50, 129, 29, 50, false, false, true, INPUT_USUAL, 0, {1, 2}},
+    {1, 32, 16, 16, 32, false, false, true, INPUT_USUAL, 0, {4, 2}},
+    {2, 100, 19, 5, 100, true, true, true, INPUT_USUAL, 0, {4, 2}},
+    {1, 64, 8, 16, 64, false, false, true, INPUT_USUAL, 0, {8, 2}},
+    {3, 200, 21, 33, 200, true, true, true, INPUT_USUAL, 0, {8, 2}},
+    {1, 1031, 3, 16, 1031, false, false, true, INPUT_USUAL, 0, {8, 2}},
+    {1, 500, 17, 16, 500, false, true, true, INPUT_SLOW, 0, {1, 1}},
+    {1, 500, 17, 16, 500, false, false, true, INPUT_SLOW, 0, {8, 2}},
+    {1, 100, 19, 16, 100, false, false, true, INPUT_FAST, 0, {1, 1}},
+    {3, 30, 21, 17, 30, true, true, true, INPUT_NOT_FINITE, 0, {1, 1}},
+    {3, 90, 21, 16, 90, true, true, true, INPUT_NOT_FINITE, 0, {1, 2}},
+    {3, 90, 21, 17, 90, true, true, true, INPUT_NOT_FINITE, 0, {8, 2}},
+    {1, 512, 512, 16, 512, false, false, true, INPUT_USUAL, LARGE, {1, 1}},
 };
 
 static size_t count(lm_kernel_id kernel)
 {
     return kernel == LM_KERNEL_SCAN           ? sizeof whole_table / sizeof *whole_table
+           : kernel == LM_KERNEL_SCAN_TILED   ? sizeof tiled_table / sizeof *tiled_table
            : kernel == LM_KERNEL_SCAN_SUMMARY ? sizeof cut_table / sizeof *cut_table
                                               : sizeof planned_table / sizeof *planned_table;
 }
@@ -108,6 +137,7 @@ static size_t count(lm_kernel_id kernel)
 static const scan_row *row_of(lm_kernel_id kernel, size_t index)
 {
     return kernel == LM_KERNEL_SCAN           ? &whole_table[index]
+           : kernel == LM_KERNEL_SCAN_TILED   ? &tiled_table[index]
            : kernel == LM_KERNEL_SCAN_SUMMARY ? &cut_table[index]
                                               : &planned_table[index];
 }
@@ -117,11 +147,30 @@ static unsigned tags_of(lm_kernel_id kernel, size_t index)
     return row_of(kernel, index)->tags;
 }
 
+static lm_scan_views bind(const lm_view *views)
+{
+    return (lm_scan_views){views[0], views[1], views[2], views[3], views[4], views[5],
+                           views[6], views[7], views[8], views[9], views[10]};
+}
+
+/* The library's own choice. */
 static lm_status record(const lm_case *c, lm_list *list, const lm_view *views)
 {
-    const lm_scan_views bound = {views[0], views[1], views[2], views[3], views[4],  views[5],
-                                 views[6], views[7], views[8], views[9], views[10]};
+    const lm_scan_views bound = bind(views);
     return lm_launch_scan(list, &c->params.scan, &bound);
+}
+
+static lm_status record_untiled(const lm_case *c, lm_list *list, const lm_view *views)
+{
+    const lm_scan_views bound = bind(views);
+    return lm_launch_scan_untiled(list, &c->params.scan, &bound);
+}
+
+static lm_status record_tiled(const lm_case *c, lm_list *list, const lm_view *views)
+{
+    const lm_scan_views bound = bind(views);
+    const lm_scan_form form = {(uint32_t)c->spec[0], (uint32_t)c->spec[1]};
+    return lm_launch_scan_tiled(list, &c->params.scan, &bound, form);
 }
 
 static void reference(const lm_case *c, void *const *buffers)
@@ -232,15 +281,19 @@ static void build_row(lm_case *c, const lm_device *device, const scan_row *row, 
 {
     lm_scan_params *p = &c->params.scan;
     set_params(p, row, device);
-    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s",
-             lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->d_state, p->chunks, p->chunk_length,
+    char form[40] = "";
+    if (row->form.segments > 0) snprintf(form, sizeof form, " form=%ux%u", row->form.segments, row->form.width);
+    snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s%s",
+             lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->d_state, p->chunks, p->chunk_length, form,
              row->gate ? " gate" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",
              row->input == INPUT_SLOW         ? " slow"
              : row->input == INPUT_FAST       ? " fast"
              : row->input == INPUT_SWEEP      ? " sweep"
              : row->input == INPUT_NOT_FINITE ? " not finite"
                                               : "");
-    c->record = record;
+    c->record = c->kernel == LM_KERNEL_SCAN ? record_untiled : c->kernel == LM_KERNEL_SCAN_TILED ? record_tiled : record;
+    c->spec[0] = (int32_t)row->form.segments;
+    c->spec[1] = (int32_t)row->form.width;
     c->cut = cut;
     c->reference = reference;
     c->work = (double)p->batch * p->length * p->channels * p->d_state * (p->chunks > 1 ? 3 : 2);
@@ -313,13 +366,14 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
 
 static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
 {
-    scan_row row = {1, 1024, 1024, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE};
+    scan_row row = {1, 1024, 1024, 16, PLANNED, false, false, true, INPUT_USUAL, LARGE, {0, 0}};
     static const lm_case_key keys[] = {{"B", offsetof(scan_row, batch)}, {"L", offsetof(scan_row, length)},
                                        {"Di", offsetof(scan_row, channels)}, {"N", offsetof(scan_row, d_state)}};
     lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &row);
     if (status != LM_OK)
         return status;
     build_row(c, device, &row, random);
+    c->record = record;
     return LM_OK;
 }
 

@@ -3,7 +3,7 @@
  *
  * On a list that is `deterministic` a row's result is the same, bit for bit, whatever the number of rows and its place among them:
  * products all take gemv, whose order of additions depends on the depth alone (on `cpu` gemm too, whose order is the same). Scans
- * are kept in one chunk by the caller.
+ * are kept in one chunk by the caller, and take no tiles.
  *
  * Shapes and bindings: kernels/params.h. Views that a kernel does not use (no bias, no gate) have buffer NULL.
  */
@@ -40,6 +40,13 @@ void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, ui
 /* Records the whole scan as planned: all groups of states, and summary, carry, apply where there are chunks.
  * params->state_first is ignored. */
 lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
+
+/* Named variants, for tests: without scan_tiled, and with a form of it where the device can run it. */
+typedef struct lm_scan_form {
+    uint32_t segments, width; /* kernels/opencl/scan_tile.h; 1 and 1 or 2, or 4 or 8 and 2 */
+} lm_scan_form;
+lm_status lm_launch_scan_untiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
+lm_status lm_launch_scan_tiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views, lm_scan_form form);
 
 lm_status lm_launch_state_copy(lm_list *list, const lm_state_copy_params *params, lm_view rows, lm_view state);
 

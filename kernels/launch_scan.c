@@ -13,6 +13,63 @@ static uint32_t scan_lanes(const lm_device_info *info, uint32_t channels)
     return lm_class_of(info) == CLASS_GPU ? lm_fit_lanes(info, channels <= 32 ? 32 : 64, 1) : lm_column_lanes(info, channels);
 }
 
+/* ---- tiles (kernels/opencl/scan_tile.h) -------------------------------------------------------------------------- */
+
+/* The form of scan_tiled that suits a scan; segments 0: none does. Measured on an H200: one segment with two channels a lane
+ * is the fastest where there are channels for all units, one channel a lane where there are just enough, and segments where
+ * there are few. Fewer still are cut into chunks. */
+static lm_scan_form scan_form(const lm_device_info *info, const lm_scan_params *params)
+{
+    const uint64_t across = (uint64_t)params->batch * (uint64_t)params->channels, units = lm_units_of(info);
+    if (lm_class_of(info) != CLASS_GPU || params->length < 16 || across < 8 * units) return (lm_scan_form){0, 0};
+    if (across >= 48 * units) return (lm_scan_form){1, across >= 200 * units ? 2 : 1};
+    return (lm_scan_form){across >= 20 * units ? 4 : 8, 2};
+}
+
+/* One dispatch for each of the groups of 16, 8 or 4 states. */
+static lm_status launch_tiled(lm_list *list, const lm_scan_params *params, const lm_view *views, lm_scan_form form)
+{
+    const lm_device_info *info = &list->device->info;
+    const uint32_t d_state = (uint32_t)params->d_state;
+    uint32_t alignment = (uint32_t)(params->bc_stride | params->b_offset | params->c_offset);
+    alignment |= (uint32_t)(views[3].offset / sizeof(float));
+    lm_scan_params p = *params;
+    lm_status status = LM_OK;
+    for (uint32_t first = 0; first < d_state && status == LM_OK;) {
+        const uint32_t left = d_state - first, group = left > 8 ? 4 : left > 4 ? 2 : 1;
+        int32_t flags = lm_class_of(info) == CLASS_PROCESSOR ? LM_TILED_OWN_EXP2 : 0;
+        if ((alignment | first) % 4 == 0 && left >= 4 * group) flags |= LM_TILED_VECTORS;
+        /* 32 channels a group, which a row of memory and 16 KiB for a tile ask for, or what 128 lanes have of segments */
+        const uint32_t width = group == 1 && form.segments == 1 ? 1 : form.width;
+        const uint32_t lanes = form.segments > 1 ? 128 : 32 * group / width, channels = width * lanes / (group * form.segments);
+        lm_launch l = {.spec = {(int32_t)lanes, 1, 1, (int32_t)group, (int32_t)form.segments, form.segments > 1 ? 8 : 16,
+                                (int32_t)width, flags}};
+        lm_set_groups(&l, info, lm_ceil_div((uint32_t)p.channels, channels), 1, (uint32_t)p.batch);
+        p.state_first = (int)first;
+        status = lm_launch_dispatch(list, LM_KERNEL_SCAN_TILED, &l, &p, sizeof p, views, 9);
+        first += 4 * group;
+    }
+    return status;
+}
+
+/* Its kernel takes exactly one group a tile. */
+static bool fits_tiled(const lm_device_info *info, const lm_scan_params *params, lm_scan_form form)
+{
+    if (form.segments > 1 && (info->capabilities & LM_CAP_LARGE_SHARED) == 0) return false;
+    return form.segments > 0 && info->lanes == 1 && params->chunks == 1 && (uint32_t)params->batch <= info->max_groups[2] &&
+           (uint32_t)params->channels <= info->max_groups[0] && lm_fit_lanes(info, 128, 1) == 128;
+}
+
+lm_status lm_launch_scan_tiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views, lm_scan_form form)
+{
+    const lm_device_info *info = &list->device->info;
+    const lm_launch_class class = lm_class_of(info);
+    if (class == CLASS_NATIVE || class == CLASS_REFERENCE || !fits_tiled(info, params, form))
+        return lm_launch_scan_untiled(list, params, views);
+    const lm_view bound[] = {views->u, views->delta, views->a, views->bc, views->d, views->z, views->rows, views->state, views->y};
+    return launch_tiled(list, params, bound, form);
+}
+
 void lm_scan_plan(const lm_device *device, lm_scan_params *params)
 {
     const lm_device_info *info = &device->info;
@@ -33,7 +90,7 @@ void lm_scan_plan(const lm_device *device, lm_scan_params *params)
     const uint32_t shortest = 32;
     params->chunks = 1;
     params->chunk_length = params->length;
-    if (across >= enough || length < 2 * shortest) return;
+    if (across >= enough || length < 2 * shortest || fits_tiled(info, params, scan_form(info, params))) return;
     /* On a GPU rather fewer: groups of a second wave would run alone. */
     uint64_t chunks = lm_class_of(info) == CLASS_GPU ? wanted / across : (wanted + across - 1) / across;
     if (chunks > length / shortest) chunks = length / shortest;
@@ -54,6 +111,13 @@ void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, ui
 }
 
 lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views)
+{
+    const lm_scan_form form = scan_form(&list->device->info, params);
+    if (!list->deterministic && form.segments > 0) return lm_launch_scan_tiled(list, params, views, form);
+    return lm_launch_scan_untiled(list, params, views);
+}
+
+lm_status lm_launch_scan_untiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t channels = (uint32_t)params->channels, batch = (uint32_t)params->batch, lanes = info->lanes;

@@ -86,12 +86,16 @@
  *   scan          bindings u, delta, a, bc, d, z, rows, state, y. chunks 1: starts from and leaves state[slot], which counts as
  *                 zero where nothing was seen; a sequence without tokens leaves it alone. Else chunk i of
  *                 sequence b starts from state[b·chunks + i] (state is then the carried summary) and state is left alone.
+ *   scan_tiled    the same for one chunk, a tile of tokens at a time; state_first … state_first+4·GROUP−1.
  *   scan_summary  bindings u, delta, a, bc, rows, summary, total. summary[b·chunks + i][n][c]: the chunk's last state from a zero
  *                 start; total[b·chunks + i][c]: sum of the chunk's Δ. Empty chunks write zeros.
  *   scan_carry    bindings a, total, rows, summary, state. For i = 0, 1, …: s = summary[i]; summary[i] = h;
  *                 h = exp(A·total[i])·h + s, from h = state[slot] (or zero, likewise) to state[slot]; nothing of a
  *                 sequence without tokens. All d_state states in one dispatch. */
 #define LM_SCAN_GATE 1
+/* FLAGS of scan_tiled: rows of B and C are aligned groups of four floats; exp2 is written out, as the driver's is bad. */
+#define LM_TILED_VECTORS 1
+#define LM_TILED_OWN_EXP2 2
 #define LM_SCAN_FIELDS \
     int batch;         /* sequences, above 0 */ \
     int length;        /* tokens of the longest of them, above 0 */ \

@@ -89,6 +89,9 @@ ParameterizedTest(lm_test_target *target, kernels, conv_state) { run_kernel(targ
 ParameterizedTestParameters(kernels, scan) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, scan) { run_kernel(target, LM_KERNEL_SCAN); }
 
+ParameterizedTestParameters(kernels, scan_tiled) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, scan_tiled) { run_kernel(target, LM_KERNEL_SCAN_TILED); }
+
 ParameterizedTestParameters(kernels, scan_summary) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, scan_summary) { run_kernel(target, LM_KERNEL_SCAN_SUMMARY); }
 
