@@ -44,16 +44,36 @@ static bench_work plain_work(double rows, double cols, double arrays, double flo
     return (bench_work){bytes, flops * rows * cols, exponentials * rows * cols, 1e-9 * bytes, "GB/s"};
 }
 
+/* Weights, which all rows share, are most of what a step moves; then the taps of the history. */
+static bench_work step_in_work(const lm_step_in_params *p)
+{
+    const double weights = (double)p->channels * (2.0 * p->depth + p->width), taps = (double)p->channels * p->branches * p->taps;
+    const double bytes = 4 * (weights + taps * (1 + p->rows));
+    return (bench_work){bytes, 2 * p->rows * (weights + taps), (double)p->rows * p->channels * p->branches, 1e-9 * bytes, "GB/s"};
+}
+
+static bench_work step_scan_work(const lm_step_scan_params *p)
+{
+    const double states = (double)p->rows * p->channels * p->d_state, weights = (double)p->channels * (p->rank + p->d_state);
+    const double bytes = 4 * (weights + 2 * states);
+    return (bench_work){bytes, 6 * states + 2.0 * p->rows * p->channels * p->rank, states, 1e-9 * bytes, "GB/s"};
+}
+
 bench_work bench_work_of(const lm_case *c)
 {
     switch (c->kernel) {
     case LM_KERNEL_GEMM:
+    case LM_KERNEL_GEMM_TEXEL:
     case LM_KERNEL_GEMV: return gemm_work(&c->params.gemm);
+    case LM_KERNEL_CONV_TEXEL:
     case LM_KERNEL_CONV: return conv_work(&c->params.conv);
     case LM_KERNEL_CONV_STATE: return conv_state_work(&c->params.conv);
     case LM_KERNEL_SCAN:
+    case LM_KERNEL_SCAN_TEXEL:
     case LM_KERNEL_SCAN_SUMMARY:
     case LM_KERNEL_SCAN_CARRY: return scan_work(&c->params.scan);
+    case LM_KERNEL_STEP_IN: return step_in_work(&c->params.step_in);
+    case LM_KERNEL_STEP_SCAN: return step_scan_work(&c->params.step_scan);
     case LM_KERNEL_STATE_COPY: return plain_work(c->params.state_copy.batch, c->params.state_copy.words, 2, 0, 0);
     case LM_KERNEL_RMSNORM: return plain_work(c->params.rmsnorm.rows, c->params.rmsnorm.cols, 2, 4, 0);
     case LM_KERNEL_EMBED: return plain_work(c->params.embed.rows, c->params.embed.cols, 2, 0, 0);
