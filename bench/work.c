@@ -65,8 +65,9 @@ bench_work bench_work_of(const lm_case *c)
     case LM_KERNEL_GEMM:
     case LM_KERNEL_GEMM_TEXEL:
     case LM_KERNEL_GEMV: return gemm_work(&c->params.gemm);
+    case LM_KERNEL_CONV:
     case LM_KERNEL_CONV_TEXEL:
-    case LM_KERNEL_CONV: return conv_work(&c->params.conv);
+    case LM_KERNEL_CONV_WINDOW: return conv_work(&c->params.conv);
     case LM_KERNEL_CONV_STATE: return conv_state_work(&c->params.conv);
     case LM_KERNEL_SCAN:
     case LM_KERNEL_SCAN_TEXEL:

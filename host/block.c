@@ -137,6 +137,7 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
         .bias = block->conv_bias,
         .gates = block->conv_gates,
         .dilations = model->dilations,
+        .known_dilations = config->dilations,
         .history = history[0],
         .rows = rows,
         .out = wide ? w->wide : w->conv[0],
@@ -144,7 +145,6 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
     *u = w->conv[0];
     if (!stacked) {
         lm_status status = lm_launch_conv(list, &params, &views);
-        if (status == LM_OK) status = lm_launch_conv_state(list, &params, &views);
         if (status == LM_OK && wide)
             status = linear(list, &block->pointwise, total, (int)block->pointwise.in, 0, w->wide, block->pointwise_bias,
                             (lm_view){0}, w->conv[0]);
@@ -159,7 +159,6 @@ static lm_status record_conv(const lm_model *model, const lm_block *block, lm_li
         views.history = history[i];
         views.out = w->conv[i % 2];
         status = lm_launch_conv(list, &params, &views);
-        if (status == LM_OK) status = lm_launch_conv_state(list, &params, &views);
         *u = views.out;
         views.x = views.out; /* the next branch reads this one */
         params.x_stride = di;

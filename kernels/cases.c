@@ -11,6 +11,7 @@ static const lm_case_family *family_of(lm_kernel_id kernel)
     case LM_KERNEL_GEMM:
     case LM_KERNEL_GEMV: return &lm_case_family_gemm;
     case LM_KERNEL_CONV:
+    case LM_KERNEL_CONV_WINDOW:
     case LM_KERNEL_CONV_STATE: return &lm_case_family_conv;
     case LM_KERNEL_SCAN:
     case LM_KERNEL_SCAN_TILED:

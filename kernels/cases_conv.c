@@ -10,6 +10,7 @@ typedef enum conv_input {
     INPUT_UNIFORM,
     INPUT_SWEEP,      /* one tap of weight 1: SiLU over the whole range of its argument, element by element */
     INPUT_NOT_FINITE,
+    INPUT_WIDE,       /* far to both sides of SiLU's bend */
 } conv_input;
 
 typedef struct conv_row {
@@ -63,6 +64,29 @@ static const conv_row conv_table[] = {
     {2, 45, 21, 3, 2, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_NOT_FINITE, 0},
 };
 
+/* What changes the constants is dear to build on processors: few rows with many edges. Lengths around chunks (64), around the
+ * inputs that a lane holds (32) and steps (16, 4). */
+static const conv_row window_table[] = {
+    {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, false, false, 0, INPUT_UNIFORM, QUICK | SMALL},
+    {1, 9, 17, 4, 1, 1, 1, 0, 0, 0, false, true, BIAS, INPUT_UNIFORM, QUICK | SMALL},
+    {3, 11, 5, 3, 3, 1, 2, 0, 0, 1, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK | SMALL},
+    {4, 1, 40, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK},
+    {3, 7, 70, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK}, /* fewer tokens than the ring */
+    {2, 33, 65, 3, 4, 1, 2, 0, 0, 3, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK},
+    {5, 129, 65, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_UNIFORM, QUICK},
+    {2, 64, 80, 3, 4, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_WIDE, QUICK},
+    {2, 1023, 96, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, LARGE},
+    {1, 47, 33, 6, 2, 1, 4, 0, 0, 0, false, true, GATES, INPUT_UNIFORM, 0},
+    {2, 40, 43, 2, 6, 1, 2, 1, 4, 0, true, true, BIAS | GATES, INPUT_UNIFORM, 0},
+    {1, 128, 66, 3, 5, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_UNIFORM, 0},
+    {1, 65, 34, 2, 6, 3, 1, 0, 0, 0, false, false, BIAS, INPUT_WIDE, 0},
+    {5, 64, 19, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_UNIFORM, QUICK},
+    {2, 45, 21, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_NOT_FINITE, QUICK},
+    {2, 45, 41, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_NOT_FINITE, QUICK},
+    {1, 512, 8, 1, 2, 1, 1, 0, 0, 0, false, false, 0, INPUT_SWEEP, QUICK},
+    {1, 512, 8, 1, 3, 1, 1, 0, 0, 0, false, false, CONCAT, INPUT_SWEEP, QUICK},
+};
+
 /* conv_state takes only sizes and the ring, which `taps`, dilations and `extra` give. */
 static const conv_row state_table[] = {
     {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, false, false, 0, INPUT_UNIFORM, QUICK | SMALL},
@@ -82,11 +106,13 @@ static const conv_row state_table[] = {
 
 static const conv_row *row_of(lm_kernel_id kernel, size_t index)
 {
+    if (kernel == LM_KERNEL_CONV_WINDOW) return &window_table[index];
     return kernel == LM_KERNEL_CONV ? &conv_table[index] : &state_table[index];
 }
 
 static size_t count(lm_kernel_id kernel)
 {
+    if (kernel == LM_KERNEL_CONV_WINDOW) return sizeof window_table / sizeof *window_table;
     return kernel == LM_KERNEL_CONV ? sizeof conv_table / sizeof *conv_table : sizeof state_table / sizeof *state_table;
 }
 
@@ -97,14 +123,15 @@ static unsigned tags_of(lm_kernel_id kernel, size_t index)
 
 static lm_status record_conv(const lm_case *c, lm_list *list, const lm_view *views)
 {
-    const lm_conv_views bound = {views[0], views[1], views[2], views[3], views[4], views[5], views[6], views[7]};
-    return lm_launch_conv(list, &c->params.conv, &bound);
+    const lm_conv_views bound = {views[0], views[1], views[2], views[3], views[4], views[5], views[6], views[7],
+                                 c->buffers[4].words};
+    return lm_launch_conv_with(list, c->kernel, &c->params.conv, &bound);
 }
 
 static lm_status record_state(const lm_case *c, lm_list *list, const lm_view *views)
 {
     const lm_conv_views bound = {.x = views[0], .rows = views[1], .history = views[2]};
-    return lm_launch_conv_state(list, &c->params.conv, &bound);
+    return lm_launch_conv_with(list, c->kernel, &c->params.conv, &bound);
 }
 
 static int dilation_of(const conv_row *row, int branch)
@@ -144,7 +171,8 @@ static void add_x(lm_case *c, lm_case_random *random, const conv_row *row, size_
     const lm_conv_params *p = &c->params.conv;
     const size_t stride = (size_t)p->x_stride, offset = (size_t)p->x_offset, channels = (size_t)p->channels;
     lm_case_buffer *x = lm_case_input(c, "x", offset + (rows - 1) * stride + channels);
-    lm_case_fill(x, random, rows, stride, offset, channels, -1, 1);
+    const double most = row->input == INPUT_WIDE ? 100 : 1;
+    lm_case_fill(x, random, rows, stride, offset, channels, -most, most);
     if (c->failed)
         return;
     float *values = lm_case_floats(x) + offset;
@@ -242,7 +270,9 @@ static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
         lm_case_absent(c, "gates");
     lm_case_buffer *dilations = lm_case_input(c, "dilations", branches);
     const size_t slots = (size_t)lm_case_slots(p->batch);
-    lm_case_buffer *history = lm_case_input(c, "history", slots * (size_t)p->history * channels);
+    const size_t past = slots * (size_t)p->history * channels;
+    lm_case_buffer *history = c->kernel == LM_KERNEL_CONV_WINDOW ? lm_case_output(c, "history", past, 0, 1)
+                                                                 : lm_case_input(c, "history", past);
     c->buffers[c->buffer_count++] = table;
     if (!c->failed)
         fill_history(history, random, p, lm_case_ints(&table));
@@ -273,8 +303,8 @@ static void build_row(lm_case *c, const conv_row *row, lm_case_random *random)
              lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->taps, p->branch_first, p->branches,
              row->dilation, p->history, row->flags & BIAS ? " bias" : "", row->flags & GATES ? " gates" : "",
              row->flags & CONCAT ? " concat" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",
-             row->input == INPUT_SWEEP ? " sweep" : row->input == INPUT_NOT_FINITE ? " not finite" : "");
-    if (c->kernel == LM_KERNEL_CONV)
+             row->input == INPUT_SWEEP ? " sweep" : row->input == INPUT_NOT_FINITE ? " not finite" : row->input == INPUT_WIDE ? " wide" : "");
+    if (c->kernel != LM_KERNEL_CONV_STATE)
         build_conv(c, row, random);
     else
         build_state(c, row, random);

@@ -33,6 +33,13 @@
  *                consecutive tokens; WG_Y is 1
  * conv_texel     a lane: TILES runs of four channels, 4·WG_X·TILES channels     RUN tokens           batch
  *                STEPS tokens at a time of RUN
+ * conv_window    a lane: LANES channels, walking a    WG_X·LANES channels       none: its groups     batch
+ *                chunk of tokens with REACH + AHEAD                             share the tokens of
+ *                inputs in registers (REACH = (TAPS                             each sequence evenly
+ *                − 1)·largest dilation); looks for
+ *                the end every STEPS tokens; WG_Y
+ *                is 1; DILATIONS has five bits a
+ *                branch, FORM is LM_CONV_...
  * conv_state     WG_Y is 1                            WG_X·LANES channels       1 token of the last  batch
  *                                                                               min(length, history)
  * scan,          a lane: LANES channels, STATES       WG_X·LANES channels       1 chunk              batch

@@ -23,10 +23,14 @@ lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_
 
 typedef struct lm_conv_views {
     lm_view x, weight, bias, gates, dilations, history, rows, out;
+    const uint32_t *known_dilations; /* what `dilations` holds, where the host knows it; else NULL */
 } lm_conv_views;
+/* The convolutions, and then the inputs into the ring (conv and conv_state of params.h). `x` is not `out`. */
 lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views);
-/* Of `views`: x, rows, history. */
-lm_status lm_launch_conv_state(lm_list *list, const lm_conv_params *params, const lm_conv_views *views);
+
+/* One named kernel, for tests and the bench: LM_KERNEL_CONV; LM_KERNEL_CONV_STATE, of `views` x, rows and history;
+ * LM_KERNEL_CONV_WINDOW, which is both, and LM_ERROR_UNSUPPORTED where taps and dilations are too many. */
+lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views);
 
 typedef struct lm_scan_views {
     lm_view u, delta, a, bc, d, z, rows, state, y;

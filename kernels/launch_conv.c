@@ -1,6 +1,58 @@
 /* kernels/launch_conv.c: tiles of the convolutions. The mappings: kernels/launch.c. */
 #include "kernels/launch_internal.h"
 
+enum {
+    WINDOW_BRANCHES = 6, /* that conv_window's constants have room for, */
+    WINDOW_DILATION = 31,
+    WINDOW_REACH = 32,   /* and inputs before a lane's first token that it keeps in registers */
+    WINDOW_TAPS = 24,    /* of all branches */
+};
+
+/* native_exp2 and GLSL's exp2 promise little; on GPUs of these makers they are one instruction, good to 2 ULP. */
+static bool has_good_exp2(const lm_device_info *info)
+{
+    enum { AMD = 0x1002, NVIDIA = 0x10de };
+    return info->type != LM_DEVICE_CPU && (info->vendor_id == NVIDIA || info->vendor_id == AMD);
+}
+
+/* Whether conv_window can do it; *packed: its DILATIONS; *reach: how far back they look. */
+static bool fits_window(const lm_conv_params *params, const lm_conv_views *views, int32_t *packed, uint32_t *reach)
+{
+    *packed = 0;
+    *reach = 0;
+    if (views->known_dilations == NULL || params->branches > WINDOW_BRANCHES) return false;
+    if (params->taps > WINDOW_TAPS || params->branches * params->taps > WINDOW_TAPS) return false;
+    for (int i = 0; i < params->branches; i++) {
+        const uint32_t dilation = views->known_dilations[params->branch_first + i];
+        if (dilation > WINDOW_DILATION) return false;
+        *packed |= (int32_t)(dilation << 5 * i);
+        const uint32_t back = ((uint32_t)params->taps - 1) * dilation;
+        *reach = back > *reach ? back : *reach;
+    }
+    return *reach <= WINDOW_REACH;
+}
+
+static lm_status launch_window(lm_list *list, const lm_conv_params *params, const lm_conv_views *views, int32_t packed,
+                               uint32_t reach)
+{
+    const lm_device_info *info = &list->device->info;
+    const uint32_t channels = (uint32_t)params->channels, length = (uint32_t)params->length, lanes = info->lanes;
+    const uint32_t x = lm_column_lanes(info, channels), tiles = lm_ceil_div(channels, x * lanes);
+    const int32_t form = params->flags | (has_good_exp2(info) ? LM_CONV_HARDWARE_EXP : 0);
+    /* Loads in flight hide the memory's latency: as many registers of inputs as leave room for 16 lanes of a unit's 32. */
+    const bool gpu = lm_class_of(info) == CLASS_GPU, few = length < 8;
+    const int32_t ahead = few ? 1 : !gpu ? 4 : reach < 16 ? 32 - (int32_t)reach : 16, steps = few ? 1 : gpu ? 16 : 4;
+    /* A chunk loads the last inputs of the one before, too, so it has 64 tokens; fewer only where lanes would be idle. */
+    const uint64_t wanted = (uint64_t)lm_units_of(info) * 1024, have = (uint64_t)tiles * x * (uint64_t)params->batch;
+    uint32_t chunks = lm_ceil_div(length, 64);
+    if (gpu && have * chunks < wanted) chunks = lm_min_u32((uint32_t)(wanted / have), lm_ceil_div(length, 16));
+    lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, steps, params->taps, packed, form, ahead}};
+    lm_set_groups(&l, info, tiles, chunks, (uint32_t)params->batch);
+    const lm_view bound[] = {views->x, views->weight, views->bias, views->gates, views->dilations, views->history,
+                             views->rows, views->out};
+    return lm_launch_dispatch(list, LM_KERNEL_CONV_WINDOW, &l, params, sizeof *params, bound, 8);
+}
+
 /* Long pieces of rows for each group, as long as there are groups enough. */
 static void plan_texel(const lm_device_info *info, const lm_conv_params *p, uint32_t steps, lm_launch *l)
 {
@@ -12,7 +64,7 @@ static void plan_texel(const lm_device_info *info, const lm_conv_params *p, uint
     lm_set_groups(l, info, lm_ceil_div(tiles, piece), runs, (uint32_t)p->batch);
 }
 
-lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
+static lm_status launch_general(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t channels = (uint32_t)params->channels, length = (uint32_t)params->length;
@@ -37,7 +89,7 @@ lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_c
     return lm_launch_dispatch(list, quads ? LM_KERNEL_CONV_TEXEL : LM_KERNEL_CONV, &l, params, sizeof *params, bound, 8);
 }
 
-lm_status lm_launch_conv_state(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
+static lm_status launch_state(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t channels = (uint32_t)params->channels, lanes = info->lanes, x = lm_column_lanes(info, channels);
@@ -48,4 +100,25 @@ lm_status lm_launch_conv_state(lm_list *list, const lm_conv_params *params, cons
                (uint32_t)params->batch);
     const lm_view bound[] = {views->x, views->rows, views->history};
     return lm_launch_dispatch(list, LM_KERNEL_CONV_STATE, &l, params, sizeof *params, bound, 3);
+}
+
+lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views)
+{
+    int32_t packed;
+    uint32_t reach;
+    if (kernel == LM_KERNEL_CONV) return launch_general(list, params, views);
+    if (kernel == LM_KERNEL_CONV_STATE) return launch_state(list, params, views);
+    if (fits_window(params, views, &packed, &reach)) return launch_window(list, params, views, packed, reach);
+    return lm_fail(list->device->context, LM_ERROR_UNSUPPORTED, "conv_window has no room for these branches");
+}
+
+lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
+{
+    int32_t packed;
+    uint32_t reach;
+    const lm_launch_class class = lm_class_of(&list->device->info);
+    if (class == CLASS_GPU && fits_window(params, views, &packed, &reach))
+        return launch_window(list, params, views, packed, reach);
+    lm_status status = launch_general(list, params, views);
+    return status == LM_OK ? launch_state(list, params, views) : status;
 }

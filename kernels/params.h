@@ -56,10 +56,12 @@
  *   weight is (branches of the whole block, K, channels), bias (branches, channels), dilations int (branches).
  * conv_state: afterwards puts the last min(length, history) inputs into the ring; bindings x, rows, history.
  *   For t = max(0, length−history) … length−1: history[(slot·history + (head + t) mod history)·channels + c] = x of token t.
- *   (The host then moves the head by length mod history.) */
+ *   (The host then moves the head by length mod history.)
+ * conv_window: both, with the bindings of conv, where x is not out. */
 #define LM_CONV_BIAS 1
 #define LM_CONV_GATES 2
 #define LM_CONV_CONCAT 4
+#define LM_CONV_HARDWARE_EXP 8 /* a kernel's constant, not in flags: the device's exp2 is good to 2 ULP */
 #define LM_CONV_FIELDS \
     int batch;         /* sequences, above 0 */ \
     int length;        /* tokens of the longest of them, above 0 */ \

@@ -83,6 +83,9 @@ ParameterizedTest(lm_test_target *target, kernels, gemv) { run_kernel(target, LM
 ParameterizedTestParameters(kernels, conv) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, conv) { run_kernel(target, LM_KERNEL_CONV); }
 
+ParameterizedTestParameters(kernels, conv_window) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, conv_window) { run_kernel(target, LM_KERNEL_CONV_WINDOW); }
+
 ParameterizedTestParameters(kernels, conv_state) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, conv_state) { run_kernel(target, LM_KERNEL_CONV_STATE); }
 
