@@ -296,6 +296,8 @@ static void build_conv(lm_case *c, const conv_row *row, lm_case_random *random)
 
 static void build_row(lm_case *c, const conv_row *row, lm_case_random *random)
 {
+    static const char *const inputs[] = {
+        [INPUT_UNIFORM] = "", [INPUT_SWEEP] = " sweep", [INPUT_NOT_FINITE] = " not finite", [INPUT_WIDE] = " wide"};
     lm_conv_params *p = &c->params.conv;
     set_params(p, row);
     snprintf(c->name, sizeof c->name,
@@ -303,7 +305,7 @@ static void build_row(lm_case *c, const conv_row *row, lm_case_random *random)
              lm_kernel_get(c->kernel)->stem, p->batch, p->length, p->channels, p->taps, p->branch_first, p->branches,
              row->dilation, p->history, row->flags & BIAS ? " bias" : "", row->flags & GATES ? " gates" : "",
              row->flags & CONCAT ? " concat" : "", row->ragged ? " ragged" : "", row->strided ? " strided" : "",
-             row->input == INPUT_SWEEP ? " sweep" : row->input == INPUT_NOT_FINITE ? " not finite" : row->input == INPUT_WIDE ? " wide" : "");
+             inputs[row->input]);
     if (c->kernel != LM_KERNEL_CONV_STATE)
         build_conv(c, row, random);
     else
@@ -316,9 +318,9 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
     build_row(c, row_of(c->kernel, index), random);
 }
 
+/* The kernel that a block takes. */
 static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
 {
-    (void)device;
     conv_row row = {1, 1024, 1024, 3, 4, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_UNIFORM, LARGE};
     static const lm_case_key keys[] = {{"B", offsetof(conv_row, batch)}, {"L", offsetof(conv_row, length)},
                                        {"Di", offsetof(conv_row, channels)}, {"K", offsetof(conv_row, taps)},
@@ -328,6 +330,12 @@ static lm_status build_shape(lm_case *c, const lm_device *device, const char *sh
         return status;
     if (row.branches > 16)
         return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "shape '%s': dilations double, so m is at most 16", shape);
+    uint32_t dilations[16];
+    for (int i = 0; i < row.branches; i++)
+        dilations[i] = (uint32_t)dilation_of(&row, i);
+    set_params(&c->params.conv, &row);
+    if (c->kernel == LM_KERNEL_CONV)
+        c->kernel = lm_conv_kernel(device, &c->params.conv, dilations);
     build_row(c, &row, random);
     return LM_OK;
 }

@@ -28,6 +28,9 @@ typedef struct lm_conv_views {
 /* The convolutions, and then the inputs into the ring (conv and conv_state of params.h). `x` is not `out`. */
 lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views);
 
+/* What that takes: LM_KERNEL_CONV_WINDOW, which has both in it, or LM_KERNEL_CONV, and then LM_KERNEL_CONV_STATE. */
+lm_kernel_id lm_conv_kernel(const lm_device *device, const lm_conv_params *params, const uint32_t *known_dilations);
+
 /* One named kernel, for tests and the bench: LM_KERNEL_CONV; LM_KERNEL_CONV_STATE, of `views` x, rows and history;
  * LM_KERNEL_CONV_WINDOW, which is both, and LM_ERROR_UNSUPPORTED where taps and dilations are too many. */
 lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views);

@@ -16,14 +16,14 @@ static bool has_good_exp2(const lm_device_info *info)
 }
 
 /* Whether conv_window can do it; *packed: its DILATIONS; *reach: how far back they look. */
-static bool fits_window(const lm_conv_params *params, const lm_conv_views *views, int32_t *packed, uint32_t *reach)
+static bool fits_window(const lm_conv_params *params, const uint32_t *known_dilations, int32_t *packed, uint32_t *reach)
 {
     *packed = 0;
     *reach = 0;
-    if (views->known_dilations == NULL || params->branches > WINDOW_BRANCHES) return false;
+    if (known_dilations == NULL || params->branches > WINDOW_BRANCHES) return false;
     if (params->taps > WINDOW_TAPS || params->branches * params->taps > WINDOW_TAPS) return false;
     for (int i = 0; i < params->branches; i++) {
-        const uint32_t dilation = views->known_dilations[params->branch_first + i];
+        const uint32_t dilation = known_dilations[params->branch_first + i];
         if (dilation > WINDOW_DILATION) return false;
         *packed |= (int32_t)(dilation << 5 * i);
         const uint32_t back = ((uint32_t)params->taps - 1) * dilation;
@@ -108,17 +108,21 @@ lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_
     uint32_t reach;
     if (kernel == LM_KERNEL_CONV) return launch_general(list, params, views);
     if (kernel == LM_KERNEL_CONV_STATE) return launch_state(list, params, views);
-    if (fits_window(params, views, &packed, &reach)) return launch_window(list, params, views, packed, reach);
+    if (fits_window(params, views->known_dilations, &packed, &reach)) return launch_window(list, params, views, packed, reach);
     return lm_fail(list->device->context, LM_ERROR_UNSUPPORTED, "conv_window has no room for these branches");
+}
+
+lm_kernel_id lm_conv_kernel(const lm_device *device, const lm_conv_params *params, const uint32_t *known_dilations)
+{
+    int32_t packed;
+    uint32_t reach;
+    const bool window = lm_class_of(&device->info) == CLASS_GPU && fits_window(params, known_dilations, &packed, &reach);
+    return window ? LM_KERNEL_CONV_WINDOW : LM_KERNEL_CONV;
 }
 
 lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
 {
-    int32_t packed;
-    uint32_t reach;
-    const lm_launch_class class = lm_class_of(&list->device->info);
-    if (class == CLASS_GPU && fits_window(params, views, &packed, &reach))
-        return launch_window(list, params, views, packed, reach);
-    lm_status status = launch_general(list, params, views);
-    return status == LM_OK ? launch_state(list, params, views) : status;
+    const lm_kernel_id kernel = lm_conv_kernel(list->device, params, views->known_dilations);
+    lm_status status = lm_launch_conv_with(list, kernel, params, views);
+    return status == LM_OK && kernel == LM_KERNEL_CONV ? launch_state(list, params, views) : status;
 }
