@@ -27,16 +27,46 @@ static lm_list *create_list(lm_device *device, bool timed)
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
+/* What a list wrote and what the host wrote, whichever came last. */
+ParameterizedTestParameters(lists, host_reads) { return lm_test_targets(); }
+ParameterizedTest(lm_test_target *target, lists, host_reads)
+{
+    enum { WORDS = 1000, FILLED = 300 };
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    lm_buffer *buffer = NULL;
+    const lm_buffer_params params = {.size = WORDS * 4, .host_visible = true, .host_reads = true};
+    cr_assert_eq(lm_buffer_create(device, &params, &buffer), LM_OK, "%s", lm_last_error());
+    lm_list *list = create_list(device, true);
+    cr_assert_eq(lm_list_fill(list, (lm_view){buffer, 0, FILLED * 4}, 7), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_list_end(list), LM_OK, "%s", lm_last_error());
+    uint32_t words[WORDS], back[WORDS];
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < WORDS; i++) words[i] = 1000 * round + i;
+        cr_assert_eq(lm_buffer_upload(buffer, 0, words, sizeof words), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_buffer_download(buffer, 0, back, sizeof back), LM_OK, "%s", lm_last_error());
+        cr_expect_arr_eq(back, words, sizeof back);
+        cr_assert_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
+        for (uint32_t i = 0; i < FILLED; i++) words[i] = 7;
+        cr_assert_eq(lm_buffer_download(buffer, 0, back, sizeof back), LM_OK, "%s", lm_last_error());
+        cr_expect_arr_eq(back, words, sizeof back);
+        cr_assert_eq(lm_buffer_download(buffer, 4 * 299, back, 8), LM_OK, "%s", lm_last_error());
+        cr_expect(back[0] == 7 && back[1] == words[300]);
+    }
+    lm_list_destroy(&list);
+    lm_buffer_destroy(&buffer);
+    lm_test_close(&device);
+}
+
 ParameterizedTestParameters(lists, buffers_keep_bytes) { return lm_test_targets(); }
 ParameterizedTest(lm_test_target *target, lists, buffers_keep_bytes)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
     static const uint64_t sizes[] = {1, 3, 4, 5, 63, 64, 65, 4096, 65537, 1 << 20, (1 << 24) + 4};
-    for (int visible = 0; visible < 2; visible++) {
+    for (int visible = 0; visible < 3; visible++) {
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             const uint64_t size = sizes[i], rounded = (size + 3) / 4 * 4;
             lm_buffer *buffer = NULL;
-            const lm_buffer_params params = {.size = size, .host_visible = visible};
+            const lm_buffer_params params = {.size = size, .host_visible = visible > 0, .host_reads = visible > 1};
             cr_assert_eq(lm_buffer_create(device, &params, &buffer), LM_OK, "%s", lm_last_error());
             cr_assert_eq(lm_buffer_size(buffer), rounded);
             unsigned char *data = malloc(rounded), *back = calloc(1, rounded);

@@ -178,6 +178,7 @@ typedef struct lm_buffer lm_buffer;
 typedef struct lm_buffer_params {
     uint64_t size;      /* bytes, above 0; rounded up to a multiple of 4 */
     bool host_visible;  /* small and often written by the host: placed where that is cheap */
+    bool host_reads;    /* with host_visible: it is rather the host that reads what the device wrote */
 } lm_buffer_params;
 
 /* Content is undefined. LM_ERROR_OUT_OF_DEVICE_MEMORY when it does not fit. */

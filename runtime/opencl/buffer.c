@@ -7,6 +7,10 @@
 /* Drivers copy through pinned memory of their own and some allocate as much of it as one transfer asks for. */
 #define TRANSFER_BYTES (UINT64_C(64) << 20)
 
+/* Of a slot; and what a transfer has to have for them. */
+#define SLOT_BYTES (UINT64_C(16) << 20)
+#define SLOTS_BYTES (UINT64_C(128) << 10)
+
 /* Host-visible buffers up to this size are written without waiting, from a copy. */
 #define SHADOW_BYTES (UINT64_C(64) << 10)
 
@@ -27,8 +31,41 @@ static cl_int touch(lm_opencl_device *device, cl_mem memory)
     return device->cl->clEnqueueWriteBuffer(device->last_queue, memory, CL_TRUE, 0, sizeof zero, &zero, 0, NULL, NULL);
 }
 
+/* ---- pinned memory ---------------------------------------------------------------------------------------------- */
+
+static void release_pinned(lm_opencl_device *device, lm_opencl_pinned *pinned)
+{
+    if (pinned->bytes != NULL && !device->base.lost)
+        device->cl->clEnqueueUnmapMemObject(device->last_queue, pinned->memory, pinned->bytes, 0, NULL, NULL);
+    if (pinned->memory != NULL) device->cl->clReleaseMemObject(pinned->memory);
+    *pinned = (lm_opencl_pinned){0};
+}
+
+/* False, and nothing, where the driver has none: it is only faster. */
+static bool create_pinned(lm_opencl_device *device, size_t size, lm_opencl_pinned *pinned)
+{
+    const lm_opencl_api *cl = device->cl;
+    cl_int code = CL_SUCCESS;
+    pinned->memory = cl->clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, size, NULL, &code);
+    if (code != CL_SUCCESS) pinned->memory = NULL;
+    if (pinned->memory != NULL)
+        pinned->bytes = cl->clEnqueueMapBuffer(device->last_queue, pinned->memory, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, size, 0,
+                                               NULL, NULL, &code);
+    if (code == CL_SUCCESS && pinned->bytes != NULL) return true;
+    pinned->bytes = NULL;
+    release_pinned(device, pinned);
+    return false;
+}
+
+void lm_opencl_transfers_close(lm_opencl_device *device)
+{
+    for (size_t i = 0; i < LM_OPENCL_SLOTS; i++) release_pinned(device, &device->slots[i].pinned);
+    lm_copier_close(&device->copier);
+}
+
 static void free_buffer(lm_opencl_device *device, lm_opencl_buffer *buffer)
 {
+    release_pinned(device, &buffer->copy);
     if (buffer->memory != NULL) device->cl->clReleaseMemObject(buffer->memory);
     if (buffer->base.mapped != NULL) device->cl->clSVMFree(device->context, buffer->base.mapped);
     free(buffer->shadow);
@@ -36,7 +73,7 @@ static void free_buffer(lm_opencl_device *device, lm_opencl_buffer *buffer)
 }
 
 /* Fills in the memory of a new buffer, and the host's way to it. */
-static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, bool host_visible)
+static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, const lm_buffer_params *params)
 {
     const lm_opencl_api *cl = device->cl;
     const lm_device_info *info = &device->base.info;
@@ -46,7 +83,7 @@ static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, bo
         buffer->base.mapped = cl->clSVMAlloc(device->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, size, 0);
         if (buffer->base.mapped == NULL) return lm_opencl_fail(device, "clSVMAlloc", CL_MEM_OBJECT_ALLOCATION_FAILURE);
         flags |= CL_MEM_USE_HOST_PTR;
-    } else if (host_visible && size <= SHADOW_BYTES) {
+    } else if (params->host_visible && !params->host_reads && size <= SHADOW_BYTES) {
         buffer->shadow = malloc(size);
         if (buffer->shadow == NULL)
             return lm_fail(device->base.context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
@@ -57,7 +94,9 @@ static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, bo
     buffer->memory = cl->clCreateBuffer(device->context, flags, size, buffer->base.mapped, &code);
     if (code != CL_SUCCESS) return lm_opencl_fail(device, "clCreateBuffer", code);
     code = touch(device, buffer->memory);
-    return code == CL_SUCCESS ? LM_OK : lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
+    if (code != CL_SUCCESS) return lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
+    if (params->host_visible && params->host_reads && info->type == LM_DEVICE_DISCRETE) create_pinned(device, size, &buffer->copy);
+    return LM_OK;
 }
 
 lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *params, lm_buffer **out)
@@ -74,7 +113,7 @@ lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *param
     lm_opencl_buffer *buffer = calloc(1, sizeof *buffer);
     if (buffer == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", info->id);
     buffer->size = params->size;
-    lm_status status = allocate(device, buffer, params->host_visible);
+    lm_status status = allocate(device, buffer, params);
     if (status != LM_OK) {
         free_buffer(device, buffer);
         return status;
@@ -103,6 +142,62 @@ void lm_opencl_buffer_destroy(lm_buffer *base)
     free_buffer(device, buffer);
 }
 
+/* ---- transfers -------------------------------------------------------------------------------------------------- */
+
+/* Large transfers of a device behind a bus go through pinned memory. Where there is none, the driver does as it likes. */
+static bool takes_slots(lm_opencl_device *device, uint64_t size)
+{
+    if (size < SLOTS_BYTES || device->base.info.type != LM_DEVICE_DISCRETE) return false;
+    bool good = true;
+    for (size_t i = 0; i < LM_OPENCL_SLOTS && good; i++)
+        good = device->slots[i].pinned.bytes != NULL || create_pinned(device, SLOT_BYTES, &device->slots[i].pinned);
+    return good;
+}
+
+/* Until the slot's transfer is done. */
+static lm_status finish_slot(lm_opencl_device *device, lm_opencl_slot *slot)
+{
+    if (slot->event == NULL) return LM_OK;
+    lm_status status = device->base.lost ? LM_OK : lm_opencl_wait(device, slot->event);
+    device->cl->clReleaseEvent(slot->event);
+    slot->event = NULL;
+    return status;
+}
+
+/* Exactly one of `data` (to the device) and `target` (from it) is set. Piece i goes through slot i % LM_OPENCL_SLOTS; a piece from
+ * the device is handed out when its slot is needed again, or at the end. */
+static lm_status transfer(lm_opencl_device *device, cl_command_queue queue, cl_mem memory, uint64_t offset,
+                          const unsigned char *data, unsigned char *target, uint64_t size)
+{
+    const lm_opencl_api *cl = device->cl;
+    const uint64_t pieces = (size + SLOT_BYTES - 1) / SLOT_BYTES;
+    lm_status status = LM_OK;
+    for (uint64_t i = 0; i < pieces + LM_OPENCL_SLOTS && status == LM_OK; i++) {
+        lm_opencl_slot *slot = &device->slots[i % LM_OPENCL_SLOTS];
+        const bool used = i >= LM_OPENCL_SLOTS && i - LM_OPENCL_SLOTS < pieces;
+        status = finish_slot(device, slot);
+        if (status == LM_OK && used && target != NULL) {
+            const uint64_t at = (i - LM_OPENCL_SLOTS) * SLOT_BYTES, left = size - at;
+            lm_copier_copy(&device->copier, target + at, slot->pinned.bytes, left < SLOT_BYTES ? left : SLOT_BYTES);
+        }
+        if (status != LM_OK || i >= pieces) continue;
+        const uint64_t at = i * SLOT_BYTES, left = size - at;
+        const size_t part = (size_t)(left < SLOT_BYTES ? left : SLOT_BYTES);
+        if (data != NULL) lm_copier_copy(&device->copier, slot->pinned.bytes, data + at, part);
+        cl_int code = data != NULL ? cl->clEnqueueWriteBuffer(queue, memory, CL_FALSE, (size_t)(offset + at), part,
+                                                              slot->pinned.bytes, 0, NULL, &slot->event)
+                                   : cl->clEnqueueReadBuffer(queue, memory, CL_FALSE, (size_t)(offset + at), part,
+                                                             slot->pinned.bytes, 0, NULL, &slot->event);
+        if (code == CL_SUCCESS) code = cl->clFlush(queue);
+        if (code != CL_SUCCESS) status = lm_opencl_fail(device, "a transfer", code);
+    }
+    for (size_t i = 0; i < LM_OPENCL_SLOTS; i++) { /* after a failure */
+        lm_status finished = finish_slot(device, &device->slots[i]);
+        if (status == LM_OK) status = finished;
+    }
+    return status;
+}
+
 lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *data, uint64_t size)
 {
     lm_opencl_device *device = (lm_opencl_device *)base->device;
@@ -125,6 +220,8 @@ lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *
         buffer->upload = NULL;
         return lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
     }
+    buffer->copied = false;
+    if (status == LM_OK && takes_slots(device, size)) return transfer(device, queue, buffer->memory, offset, data, NULL, size);
     const unsigned char *bytes = data;
     for (uint64_t done = 0; status == LM_OK && done < size;) {
         const uint64_t part = size - done < TRANSFER_BYTES ? size - done : TRANSFER_BYTES;
@@ -144,8 +241,13 @@ lm_status lm_opencl_buffer_download(lm_buffer *base, uint64_t offset, void *data
         memcpy(data, (const unsigned char *)base->mapped + offset, (size_t)size);
         return LM_OK;
     }
+    if (buffer->copied) {
+        memcpy(data, buffer->copy.bytes + offset, (size_t)size);
+        return LM_OK;
+    }
     cl_command_queue queue = NULL;
     lm_status status = lm_opencl_queue(device, false, &queue);
+    if (status == LM_OK && takes_slots(device, size)) return transfer(device, queue, buffer->memory, offset, NULL, data, size);
     unsigned char *bytes = data;
     for (uint64_t done = 0; status == LM_OK && done < size;) {
         const uint64_t part = size - done < TRANSFER_BYTES ? size - done : TRANSFER_BYTES;

@@ -50,6 +50,7 @@ void lm_opencl_close(lm_device *base)
     lm_opencl_device *device = (lm_opencl_device *)base;
     const lm_opencl_api *cl = device->cl;
     cl_command_queue queues[] = {device->timed_queue, device->queue};
+    lm_opencl_transfers_close(device);
     for (size_t i = 0; i < 2; i++) {
         if (queues[i] == NULL) continue;
         if (!base->lost) lm_opencl_drain(cl, queues[i]);

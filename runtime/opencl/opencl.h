@@ -4,7 +4,7 @@
  * guard.c     signals, locale, environment and floating-point state, put back after a driver changed them
  * driver.c    platforms and devices found, lm_device_info filled; the table of the backend's functions
  * device.c    context, queues, what an error means
- * buffer.c    memory and transfers
+ * buffer.c    memory, and transfers: large ones in pieces through pinned memory
  * pipeline.c  programs built from the embedded sources
  * list.c      commands recorded and replayed
  *
@@ -24,6 +24,7 @@
 #include <signal.h>
 
 #include "runtime/backend.h"
+#include "runtime/copy.h"
 
 /* ---- api.c ------------------------------------------------------------------------------------------------------ */
 
@@ -36,9 +37,11 @@
     F(clCreateProgramWithSource) \
     F(clEnqueueCopyBuffer) \
     F(clEnqueueFillBuffer) \
+    F(clEnqueueMapBuffer) \
     F(clEnqueueMarkerWithWaitList) \
     F(clEnqueueNDRangeKernel) \
     F(clEnqueueReadBuffer) \
+    F(clEnqueueUnmapMemObject) \
     F(clEnqueueWriteBuffer) \
     F(clFlush) \
     F(clGetDeviceIDs) \
@@ -80,7 +83,7 @@ const char *lm_opencl_error_name(cl_int code);
 
 /* ---- guard.c ---------------------------------------------------------------------------------------------------- */
 
-enum { LM_OPENCL_SIGNALS = 65 };
+enum { LM_OPENCL_SIGNALS = 65, LM_OPENCL_SLOTS = 2 };
 
 /* State of the process that drivers change: kept by enter(), put back by leave(). Between the two, other threads wait in
  * enter(): one would take what the other's driver has just changed for the application's. */
@@ -105,6 +108,18 @@ typedef struct lm_opencl_driver {
     cl_device_id *ids; /* of base.devices, in the same order */
 } lm_opencl_driver;
 
+/* Host memory that the device reaches by itself. Drivers copy what lies elsewhere, on one thread and while the caller waits. */
+typedef struct lm_opencl_pinned {
+    cl_mem memory;                /* NULL: there is none */
+    unsigned char *bytes;
+} lm_opencl_pinned;
+
+/* One of the pieces in flight of a large transfer: the host fills or empties one while the device moves the other. */
+typedef struct lm_opencl_slot {
+    lm_opencl_pinned pinned;
+    cl_event event;               /* of its transfer, NULL without one */
+} lm_opencl_slot;
+
 typedef struct lm_opencl_device {
     lm_device base;
     const lm_opencl_api *cl; /* the driver's */
@@ -115,6 +130,8 @@ typedef struct lm_opencl_device {
     cl_command_queue last_queue;  /* the one used last */
     uint64_t allocated_bytes;     /* of all buffers */
     bool polls;                   /* spin a little before a blocking wait */
+    lm_opencl_slot slots[LM_OPENCL_SLOTS]; /* for large transfers; made when first needed */
+    lm_copier copier;
 } lm_opencl_device;
 
 typedef struct lm_opencl_buffer {
@@ -123,6 +140,8 @@ typedef struct lm_opencl_buffer {
     uint64_t size;         /* base.size is set only after creation */
     unsigned char *shadow; /* host-visible buffers that are not mapped: what an unfinished upload still reads; else NULL */
     cl_event upload;       /* the last unfinished upload from the shadow, or NULL */
+    lm_opencl_pinned copy; /* what the host often reads: lists that write the buffer bring its content here */
+    bool copied;           /* and have done so */
 } lm_opencl_buffer;
 
 typedef struct lm_opencl_pipeline {
@@ -150,6 +169,8 @@ lm_status lm_opencl_wait(lm_opencl_device *device, cl_event event);
 
 /* ---- buffer.c --------------------------------------------------------------------------------------------------- */
 
+/* Ends what device->slots and copier have. */
+void lm_opencl_transfers_close(lm_opencl_device *device);
 lm_status lm_opencl_buffer_create(lm_device *device, const lm_buffer_params *params, lm_buffer **buffer);
 void lm_opencl_buffer_destroy(lm_buffer *buffer);
 lm_status lm_opencl_buffer_upload(lm_buffer *buffer, uint64_t offset, const void *data, uint64_t size);

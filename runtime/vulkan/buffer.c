@@ -8,6 +8,9 @@
 enum {
     /* Of the memory that is the device's own and mapped there is often only 256 MiB for all programs: for small things. */
     SMALL_BYTES = 64 * 1024,
+    /* Kernels read what is larger again and again: over the bus, that would take longer than a copy. */
+    BUS_BYTES = 256 * 1024,
+    LARGE_HEAP_BYTES = 1024 * 1024 * 1024,
     /* Reading memory that the processor does not cache goes word by word over the bus; from here on a copy is faster. */
     UNCACHED_READ_BYTES = 1024,
     /* Types with a property out of these are never what a kernel's buffer wants, or need a feature turned on. */
@@ -18,12 +21,25 @@ enum {
     CACHED = VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
 };
 
+/* Is more of the device's own memory mapped than the usual 256 MiB ("resizable BAR")? */
+static bool maps_device_memory(const lm_vulkan_device *device)
+{
+    for (uint32_t type = 0; type < device->memory.memoryTypeCount; type++) {
+        const VkMemoryType *t = &device->memory.memoryTypes[type];
+        if ((t->propertyFlags & (DEVICE_LOCAL | MAPPABLE)) == (DEVICE_LOCAL | MAPPABLE) && (t->propertyFlags & ODD_MEMORY) == 0 &&
+            device->memory.memoryHeaps[t->heapIndex].size > LARGE_HEAP_BYTES)
+            return true;
+    }
+    return false;
+}
+
 /* Kinds of memory in order of preference; a kind of 0 ends the list. */
 static void choose_memory(const lm_vulkan_device *device, uint64_t size, lm_vulkan_placement placement,
                           VkMemoryPropertyFlags kinds[4])
 {
     size_t count = 0;
-    bool unified = (device->base.info.capabilities & LM_CAP_UNIFIED_MEMORY) != 0;
+    bool unified = (device->base.info.capabilities & LM_CAP_UNIFIED_MEMORY) != 0, mapped = maps_device_memory(device);
+    if (placement == LM_VULKAN_HOST && size > BUS_BYTES && !unified && !mapped) placement = LM_VULKAN_DEVICE;
     if (placement == LM_VULKAN_DEVICE) {
         if (unified) {
             kinds[count++] = DEVICE_LOCAL | MAPPABLE | CACHED;
@@ -31,7 +47,8 @@ static void choose_memory(const lm_vulkan_device *device, uint64_t size, lm_vulk
         }
         kinds[count++] = DEVICE_LOCAL;
     } else {
-        if (placement == LM_VULKAN_HOST && (unified || size <= SMALL_BYTES)) kinds[count++] = DEVICE_LOCAL | MAPPABLE;
+        if (placement == LM_VULKAN_HOST && (unified || size <= SMALL_BYTES || mapped))
+            kinds[count++] = DEVICE_LOCAL | MAPPABLE;
         kinds[count++] = MAPPABLE | CACHED;
         kinds[count++] = MAPPABLE;
     }
@@ -133,7 +150,10 @@ lm_status lm_vulkan_buffer_allocate(lm_vulkan_device *device, uint64_t size, lm_
 lm_status lm_vulkan_buffer_create(lm_device *device, const lm_buffer_params *params, lm_buffer **buffer)
 {
     return lm_vulkan_buffer_allocate((lm_vulkan_device *)device, params->size,
-                                     params->host_visible ? LM_VULKAN_HOST : LM_VULKAN_DEVICE, buffer);
+                                     !params->host_visible ? LM_VULKAN_DEVICE
+                                     : params->host_reads  ? LM_VULKAN_STAGING
+                                                           : LM_VULKAN_HOST,
+                                     buffer);
 }
 
 /* Also takes a buffer that was made in part. Freeing memory unmaps it. */
