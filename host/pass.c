@@ -25,7 +25,8 @@ struct lm_pass {
 };
 
 enum {
-    SMALL_BYTES = 256 << 10, /* inputs and outputs up to this go through host-visible memory */
+    SMALL_BYTES = 1 << 20, /* inputs and outputs up to this go through host-visible memory */
+    TOGETHER_BYTES = 64 << 10, /* inputs up to this are uploaded with the row table */
     MAX_ROWS = 32768,        /* of one pass; llvmpipe ends a lane after 65535 iterations, and a scan takes over one a token */
     ARRAYS = 16,             /* at least the parts of a workspace, each of which is aligned */
 };
@@ -156,6 +157,7 @@ static lm_status create_input(lm_model *model, lm_pass *pass)
     const uint64_t x_bytes = rows * model->config.d_model * sizeof(float);
     const bool small_x = !language && x_bytes <= SMALL_BYTES;
     if (small_x) pass->x = lm_arena_take(model, NULL, &offset, x_bytes);
+    if (small_x && x_bytes <= TOGETHER_BYTES) pass->shadow_bytes = offset;
     pass->shadow = calloc(1, (size_t)pass->shadow_bytes);
     if (pass->shadow == NULL) return lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "recording a pass: out of memory");
     lm_status status = lm_buffer_create(
@@ -172,7 +174,7 @@ static lm_status place_output(lm_model *model, lm_pass *pass, uint64_t bytes, lm
     pass->output = wanted;
     if (bytes > SMALL_BYTES) return LM_OK;
     lm_status status =
-        lm_buffer_create(model->device, &(lm_buffer_params){.size = bytes, .host_visible = true}, &pass->small_output);
+        lm_buffer_create(model->device, &(lm_buffer_params){.size = bytes, .host_visible = true, .host_reads = true}, &pass->small_output);
     pass->output = (lm_view){pass->small_output, 0, bytes};
     return status;
 }
@@ -391,15 +393,18 @@ static uint64_t adjacent_rows(const lm_pass_key *key, const lm_piece *pieces, ui
     return rows;
 }
 
+/* Into the shadow where that has room for it, else to the device. */
 static lm_status upload_x(const lm_model *model, const lm_pass *pass, const lm_piece *pieces, const lm_pass_io *io)
 {
     const uint64_t width = model->config.d_model, row_size = width * sizeof(float);
+    const bool together = pass->x.buffer == pass->input && pass->x.offset < pass->shadow_bytes;
     uint64_t offset = pass->x.offset;
     lm_status status = LM_OK;
     for (uint32_t i = 0; i < pass->key.pieces && status == LM_OK;) {
         const float *from = io->x + pieces[i].row * width;
         const uint64_t bytes = adjacent_rows(&pass->key, pieces, &i) * row_size;
-        status = lm_buffer_upload(pass->x.buffer, offset, from, bytes);
+        if (together) memcpy((unsigned char *)pass->shadow + offset, from, bytes);
+        else status = lm_buffer_upload(pass->x.buffer, offset, from, bytes);
         offset += bytes;
     }
     return status;
@@ -442,8 +447,8 @@ lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, co
     const lm_pass_key *key = &pass->key;
     const bool language = model->config.layers > 0;
     write_input(model, pass, pieces, io);
-    lm_status status = lm_buffer_upload(pass->input, 0, pass->shadow, pass->shadow_bytes);
-    if (status == LM_OK && !language) status = upload_x(model, pass, pieces, io);
+    lm_status status = language ? LM_OK : upload_x(model, pass, pieces, io);
+    if (status == LM_OK) status = lm_buffer_upload(pass->input, 0, pass->shadow, pass->shadow_bytes);
     if (status != LM_OK) return status;
     *started = true;
     status = lm_list_run(pass->list);
