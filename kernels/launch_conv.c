@@ -116,7 +116,9 @@ lm_kernel_id lm_conv_kernel(const lm_device *device, const lm_conv_params *param
 {
     int32_t packed;
     uint32_t reach;
-    const bool window = lm_class_of(&device->info) == CLASS_GPU && fits_window(params, known_dilations, &packed, &reach);
+    /* A driver on the processor takes seconds to build it. */
+    const bool gpu = lm_class_of(&device->info) == CLASS_GPU && device->info.type != LM_DEVICE_CPU;
+    const bool window = gpu && fits_window(params, known_dilations, &packed, &reach);
     return window ? LM_KERNEL_CONV_WINDOW : LM_KERNEL_CONV;
 }
 
