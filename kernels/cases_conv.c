@@ -70,21 +70,21 @@ static const conv_row window_table[] = {
     {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, false, false, 0, INPUT_UNIFORM, QUICK | SMALL},
     {1, 9, 17, 4, 1, 1, 1, 0, 0, 0, false, true, BIAS, INPUT_UNIFORM, QUICK | SMALL},
     {3, 11, 5, 3, 3, 1, 2, 0, 0, 1, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK | SMALL},
-    {4, 1, 40, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK},
-    {3, 7, 70, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK}, /* fewer tokens than the ring */
+    {4, 1, 40, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, 0},
+    {3, 7, 70, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, 0}, /* fewer tokens than the ring */
     {2, 33, 65, 3, 4, 1, 2, 0, 0, 3, true, true, BIAS | GATES, INPUT_UNIFORM, QUICK},
-    {5, 129, 65, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_UNIFORM, QUICK},
-    {2, 64, 80, 3, 4, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_WIDE, QUICK},
+    {5, 129, 65, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_UNIFORM, 0},
+    {2, 64, 80, 3, 4, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_WIDE, 0},
     {2, 1023, 96, 3, 4, 1, 2, 0, 0, 0, true, true, BIAS | GATES, INPUT_UNIFORM, LARGE},
     {1, 47, 33, 6, 2, 1, 4, 0, 0, 0, false, true, GATES, INPUT_UNIFORM, 0},
     {2, 40, 43, 2, 6, 1, 2, 1, 4, 0, true, true, BIAS | GATES, INPUT_UNIFORM, 0},
     {1, 128, 66, 3, 5, 1, 2, 0, 0, 0, false, false, BIAS | GATES, INPUT_UNIFORM, 0},
     {1, 65, 34, 2, 6, 3, 1, 0, 0, 0, false, false, BIAS, INPUT_WIDE, 0},
-    {5, 64, 19, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_UNIFORM, QUICK},
-    {2, 45, 21, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_NOT_FINITE, QUICK},
-    {2, 45, 41, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_NOT_FINITE, QUICK},
-    {1, 512, 8, 1, 2, 1, 1, 0, 0, 0, false, false, 0, INPUT_SWEEP, QUICK},
-    {1, 512, 8, 1, 3, 1, 1, 0, 0, 0, false, false, CONCAT, INPUT_SWEEP, QUICK},
+    {5, 64, 19, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_UNIFORM, 0},
+    {2, 45, 21, 4, 3, 2, 2, 0, 0, 0, true, false, BIAS | CONCAT, INPUT_NOT_FINITE, 0},
+    {2, 45, 41, 3, 4, 1, 2, 0, 0, 0, true, false, BIAS | GATES, INPUT_NOT_FINITE, 0},
+    {1, 512, 8, 1, 2, 1, 1, 0, 0, 0, false, false, 0, INPUT_SWEEP, 0},
+    {1, 512, 8, 1, 3, 1, 1, 0, 0, 0, false, false, CONCAT, INPUT_SWEEP, 0},
 };
 
 /* conv_state takes only sizes and the ring, which `taps`, dilations and `extra` give. */
