@@ -1,6 +1,8 @@
 /* tests/support/support.c: see support.h. */
 #include "tests/support/support.h"
 
+#include "runtime/backend.h"
+
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
@@ -88,7 +90,9 @@ lm_device *lm_test_open(const char *backend, uint32_t disable)
         snprintf(name, sizeof name, "%s", backend);
 
     lm_device *device = NULL;
-    lm_device_params params = {.disable = disable};
+    const char *as_gpu = getenv("LITEMAMBA_TEST_AS_GPU");
+    const bool act = as_gpu && *as_gpu;
+    lm_device_params params = {.disable = disable | (act ? LM_CAP_WIDE_LANES | LM_CAP_TEXELS : 0)};
     lm_status status = lm_device_open(lm_test_context(), name, &params, &device);
     if (status == LM_ERROR_NO_DEVICE && !listed && !required)
         cr_skip("no %s device: %s", backend, lm_last_error());
@@ -106,6 +110,8 @@ lm_device *lm_test_open(const char *backend, uint32_t disable)
             cr_skip("%s has nothing to turn off", name);
         }
     }
+    if (act && (device->info.backend == LM_BACKEND_OPENCL || device->info.backend == LM_BACKEND_VULKAN))
+        device->info.type = LM_DEVICE_DISCRETE;
     return device;
 }
 

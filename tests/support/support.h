@@ -6,6 +6,7 @@
  *     LITEMAMBA_TEST_SEED=N                        where random inputs start (each failure prints its own)
  *     LITEMAMBA_TEST_ROW=TEXT                      only rows with TEXT in their name
  *     LITEMAMBA_TEST_SMALL=1                       only the rows of kernels that are small enough for emulators
+ *     LITEMAMBA_TEST_AS_GPU=1                      processors behind OpenCL and Vulkan run what GPUs would, where there is none
  *     LITEMAMBA_TEST_VALIDATE=1                    turn on the Vulkan validation layer; its messages fail the test
  *     LM_TEST_DATA_DIR, LM_TEST_MODELS_DIR         tests/ and models/ where the source tree is elsewhere
  */
