@@ -85,6 +85,12 @@ lm_launch_class lm_class_of(const lm_device_info *info)
     return info->type == LM_DEVICE_CPU && info->backend == LM_BACKEND_VULKAN ? CLASS_PROCESSOR : CLASS_GPU;
 }
 
+bool lm_has_good_exp2(const lm_device_info *info)
+{
+    enum { AMD = 0x1002, NVIDIA = 0x10de };
+    return info->type != LM_DEVICE_CPU && (info->vendor_id == NVIDIA || info->vendor_id == AMD);
+}
+
 uint32_t lm_units_of(const lm_device_info *info) { return info->compute_units > 0 ? info->compute_units : 16; }
 
 uint32_t lm_fit_lanes(const lm_device_info *info, uint32_t wanted, uint32_t other)

@@ -8,13 +8,6 @@ enum {
     WINDOW_TAPS = 24,    /* of all branches */
 };
 
-/* native_exp2 and GLSL's exp2 promise little; on GPUs of these makers they are one instruction, good to 2 ULP. */
-static bool has_good_exp2(const lm_device_info *info)
-{
-    enum { AMD = 0x1002, NVIDIA = 0x10de };
-    return info->type != LM_DEVICE_CPU && (info->vendor_id == NVIDIA || info->vendor_id == AMD);
-}
-
 /* Whether conv_window can do it; *packed: its DILATIONS; *reach: how far back they look. */
 static bool fits_window(const lm_conv_params *params, const uint32_t *known_dilations, int32_t *packed, uint32_t *reach)
 {
@@ -38,7 +31,7 @@ static lm_status launch_window(lm_list *list, const lm_conv_params *params, cons
     const lm_device_info *info = &list->device->info;
     const uint32_t channels = (uint32_t)params->channels, length = (uint32_t)params->length, lanes = info->lanes;
     const uint32_t x = lm_column_lanes(info, channels), tiles = lm_ceil_div(channels, x * lanes);
-    const int32_t form = params->flags | (has_good_exp2(info) ? LM_CONV_HARDWARE_EXP : 0);
+    const int32_t form = params->flags | (lm_has_good_exp2(info) ? LM_CONV_HARDWARE_EXP : 0);
     /* Loads in flight hide the memory's latency: as many registers of inputs as leave room for 16 lanes of a unit's 32. */
     const bool gpu = lm_class_of(info) == CLASS_GPU, few = length < 8;
     const int32_t ahead = few ? 1 : !gpu ? 4 : reach < 16 ? 32 - (int32_t)reach : 16, steps = few ? 1 : gpu ? 16 : 4;

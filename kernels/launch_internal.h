@@ -27,6 +27,9 @@ typedef struct lm_launch {
 static inline uint32_t lm_ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 static inline uint32_t lm_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* native_exp2 and GLSL's exp2 promise little; on GPUs of some makers they are one instruction, good to 2 ULP. */
+bool lm_has_good_exp2(const lm_device_info *info);
+
 /* Compute units, with a guess where the driver does not say. */
 uint32_t lm_units_of(const lm_device_info *info);
 

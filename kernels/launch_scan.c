@@ -37,7 +37,7 @@ static lm_status launch_tiled(lm_list *list, const lm_scan_params *params, const
     lm_status status = LM_OK;
     for (uint32_t first = 0; first < d_state && status == LM_OK;) {
         const uint32_t left = d_state - first, group = left > 8 ? 4 : left > 4 ? 2 : 1;
-        int32_t flags = lm_class_of(info) == CLASS_PROCESSOR ? LM_TILED_OWN_EXP2 : 0;
+        int32_t flags = lm_has_good_exp2(info) ? 0 : LM_TILED_OWN_EXP2;
         if ((alignment | first) % 4 == 0 && left >= 4 * group) flags |= LM_TILED_VECTORS;
         /* 32 channels a group, which a row of memory and 16 KiB for a tile ask for, or what 128 lanes have of segments */
         const uint32_t width = group == 1 && form.segments == 1 ? 1 : form.width;

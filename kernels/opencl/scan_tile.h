@@ -33,8 +33,12 @@ typedef float2 spanv;
 /* Which span of a buffer of float4 has token t (a multiple of SPAN) in column `column` of rows of `pitch` columns. */
 static inline uint lm_span_at(uint t, uint pitch, uint column) { return (t / 4 * pitch + column) * (4 / SPAN) + t % 4 / SPAN; }
 
-/* Hardware's exp2 and reciprocal, some 2 ULP; NVIDIA's compiler guards the native_ functions against denormals. */
-#ifdef __NV_CL_C_VERSION
+/* Hardware's exp2 and reciprocal, some 2 ULP, where they are that good; NVIDIA's compiler guards the native_ functions against
+ * denormals. */
+#if FLAGS & LM_TILED_OWN_EXP2
+static inline float lm_fast_exp2(float x) { return exp2(x); }
+static inline float lm_fast_recip(float x) { return 1.0f / x; }
+#elif defined(__NV_CL_C_VERSION)
 static inline float lm_fast_exp2(float x)
 {
     float result;

@@ -61,8 +61,9 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __globa
         const int c0 = (front ? tile : tile - tiles) * TILE, n0 = front ? c0 : p.channels + c0, m_end = min(p.rows - m0, ROWS);
         const int helpers = SPLIT < WG_Y && LANES == 1 ? SPLIT * WG_X : 0; /* the first of them */
         for (int i = lane - helpers; front && i >= 0 && i < ROWS * BRANCHES * VECTORS; i += GROUP - helpers) {
-            const int c = (int)((uint)i % VECTORS) * LANES, k = (int)((uint)i / VECTORS % BRANCHES);
-            const int r = (int)((uint)i / (VECTORS * BRANCHES)), count = min(LANES, p.channels - c0 - c);
+            const uint vector = (uint)i / VECTORS;
+            const int c = (int)((uint)i % VECTORS) * LANES, r = (int)(vector / BRANCHES), k = (int)vector - r * BRANCHES;
+            const int count = min(LANES, p.channels - c0 - c);
             if (r >= m_end || count <= 0) continue;
             __global const int *row = rows + (m0 + r) * p.rows_stride;
             const lm_ring ring = lm_ring_of(p, dilations, row, k);
@@ -111,7 +112,8 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __globa
         const int rings = p.flags & LM_STEP_STACKED ? BRANCHES : 1, c_end = min(TILE, p.channels - c0);
         for (int i = lane; i < ROWS * rings * VECTORS; i += GROUP) {
             const int c = (int)((uint)i % VECTORS) * LANES, count = min(LANES, p.channels - c0 - c);
-            const int k = (int)((uint)i / VECTORS % (uint)rings), r = (int)((uint)i / (VECTORS * (uint)rings));
+            const uint vector = (uint)i / VECTORS;
+            const int r = (int)(vector / (uint)rings), k = (int)vector - r * rings;
             if (r >= m_end || count <= 0) continue;
             const lm_ring ring = lm_ring_of(p, dilations, rows + (m0 + r) * p.rows_stride, k);
             lm_store(LM_LOCAL(past + (r * BRANCHES + k) * TILE + c), history + ring.base + ring.head * p.channels + c0 + c, count);
@@ -120,7 +122,7 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __globa
         const int room = max(GROUP / max(p.width, 1), 1);
         for (int j0 = 0; j0 < p.width; j0 += GROUP * LANES) {
             const int wide = min(p.width - j0, GROUP);
-            const int j = LANES == 1 ? j0 + (int)((uint)lane % (uint)wide) : j0, q = LANES == 1 ? (int)((uint)lane / (uint)wide) : 0;
+            const int q = LANES == 1 ? (int)((uint)lane / (uint)wide) : 0, j = LANES == 1 ? j0 + lane - q * wide : j0;
             const int count = min(LANES, p.width - j);
             __global const float *from = x_proj + c0 * p.width + j;
             floatv sum[ROWS];

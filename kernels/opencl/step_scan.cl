@@ -27,8 +27,8 @@ static inline void lm_add_parts(__global const float *parts, int count, __local 
 {
     const int lane = (int)get_local_id(1) * WG_X + (int)get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int i = lane; i < UNITS * SHARES; i += GROUP) {
-        const int column = (int)((uint)i % UNITS), share = (int)((uint)i / UNITS);
+    for (int i = lane, column = lane, share = 0; i < UNITS * SHARES; i += GROUP, column += GROUP) {
+        for (; column >= UNITS; column -= UNITS) share++;
         unit sum = (unit)(0.0f);
 #pragma unroll 8
         for (int part = share; part < count; part += SHARES) sum += ((__global const unit *)(parts + part * WIDTH))[column];
