@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LM_MAX_SPEC = 8, LM_MAX_KNOBS = 32 };
+enum { LM_MAX_SPEC = 10, LM_MAX_KNOBS = 32 };
 
 typedef enum lm_kernel_id {
 #define LM_KERNEL(id, stem, reference, params, access, spec) id,

@@ -10,10 +10,13 @@
  * processor, else 1). "columns" below are channels for conv and scan. Dimensions x, y, z of the grid count tiles of:
  *
  * kernel         constants                            x tiles of                y tiles of           z
- * gemm  LANES 1  TILE_M×TILE_N outputs a group; a     TILE_N columns            TILE_M rows          1
- *                lane has TILE_M/WG_Y rows and
- *                TILE_N/WG_X columns; depth is staged
- *                by 16 in shared memory
+ * gemm  LANES 1  TILE_M×TILE_N outputs a group, all    TILE_N columns            TILE_M rows          1
+ *                of them by the WG_X lanes of each y,
+ *                LANE_M rows a lane; DEPTH·WG_Y steps
+ *                of k are staged at once, DEPTH of
+ *                them for each y, whose sums are then
+ *                added up through shared memory. IN4,
+ *                OUT4: float4s (kernels/launch_gemm.c)
  *       LANES 16 one lane a group                     TILE_N columns            TILE_M rows          1
  * gemv  B_TRANS 0: ROWS rows and LANES columns a      WG_X·LANES columns        ROWS rows            1
  *                lane; lane y takes k = y, y + WG_Y,

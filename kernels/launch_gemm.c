@@ -1,13 +1,11 @@
 /* kernels/launch_gemm.c: which product kernel, and its tiles. The mappings: kernels/launch.c. */
 #include "kernels/launch_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Up to this many rows gemv reads B once for all of them; more rows take gemm. */
 enum { GEMV_ROWS = 8 };
-
-/* Positions in spec after WG_X, WG_Y, LANES. */
-enum { SPEC_B_TRANS = 3, SPEC_TILE_M = 4, SPEC_TILE_N = 5, SPEC_ROWS = 4, SPEC_STEPS = 3, SPEC_STATES = 3 };
 
 /* The smallest power of two that holds n, at most `limit`. */
 static uint32_t round_up(uint32_t n, uint32_t limit)
@@ -66,39 +64,105 @@ static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p,
     lm_set_groups(l, info, lm_ceil_div(rows, row_tile), lm_ceil_div(cols, 4 * x * quads), 1);
 }
 
+/* Tiles of gemm for GPUs, LM_KNOB_GEMM_TILE: what a lane has of one, into how many slices a group cuts k at most, and the depth of
+ * a slice's part. `best` and `alone`: the speed of multiply-adds relative to the first tile's, with many groups on a compute unit
+ * and with one, as measured on an H200. Smaller tiles load more for each element, but more of them fill the device. */
+typedef struct gemm_tile {
+    uint8_t m, n, lane_m, lane_n, slices, depth;
+    float best, alone;
+} gemm_tile;
+
+static const gemm_tile gemm_tiles[] = {
+    {128, 64, 8, 8, 1, 16, 1.00f, 0.88f},
+    {64, 64, 8, 8, 2, 8, 0.77f, 0.77f},
+    {64, 32, 8, 8, 4, 8, 0.76f, 0.54f},
+    {32, 32, 8, 4, 8, 8, 0.54f, 0.54f},
+    {16, 16, 4, 4, 16, 8, 0.25f, 0.25f},
+};
+enum { GEMM_TILES = sizeof gemm_tiles / sizeof *gemm_tiles };
+
+static uint32_t lanes_of(const gemm_tile *tile) { return (uint32_t)(tile->m / tile->lane_m) * (uint32_t)(tile->n / tile->lane_n); }
+
+static uint32_t shared_bytes_of(const gemm_tile *tile)
+{
+    const uint32_t staged = 2u * tile->depth * tile->slices * (uint32_t)(tile->m + tile->n);
+    const uint32_t exchanged = tile->slices / 2u * tile->m * tile->n;
+    return 4 * (staged > exchanged ? staged : exchanged);
+}
+
+/* The tile with as many slices and as deep as the device's limits and the depth let it be; false: it does not fit at all. */
+static bool fit_tile(const lm_device_info *info, uint32_t depth, gemm_tile *tile)
+{
+    const uint32_t lanes = lanes_of(tile);
+    while (tile->slices > 1) {
+        const uint32_t staged = (uint32_t)tile->slices * tile->depth;
+        const bool fits = lanes * tile->slices <= info->max_workgroup_size && tile->slices <= info->max_workgroup_dim[1] &&
+                          shared_bytes_of(tile) <= info->shared_bytes;
+        /* Short sums are left whole, as gemv does. A part that is mostly past the end is work for nothing. */
+        if (fits && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
+        tile->slices /= 2;
+    }
+    if (shared_bytes_of(tile) > info->shared_bytes || (tile->slices == 1 && tile->depth > 8 && depth % 16 != 0)) tile->depth = 8;
+    return shared_bytes_of(tile) <= info->shared_bytes && lanes <= info->max_workgroup_size && lanes <= info->max_workgroup_dim[0];
+}
+
+/* How long a product takes with a tile, in multiply-adds of a compute unit at its best. */
+static double tile_cost(const lm_device_info *info, const lm_gemm_params *p, const gemm_tile *tile)
+{
+    const uint32_t groups = lm_ceil_div((uint32_t)p->cols, tile->n) * lm_ceil_div((uint32_t)p->rows, tile->m);
+    const uint32_t in_turn = lm_ceil_div(groups, lm_units_of(info)); /* on the unit that has most */
+    const double speed = fmin(tile->best, in_turn * (double)tile->alone);
+    const uint32_t part = (uint32_t)tile->slices * tile->depth;
+    const uint32_t steps = lm_ceil_div((uint32_t)p->depth, part) * part + 32; /* a tile's beginning and end are worth as much */
+    return (double)in_turn * tile->m * tile->n * steps / speed;
+}
+
+static gemm_tile choose_tile(const lm_device *device, const lm_gemm_params *p)
+{
+    const lm_device_info *info = &device->info;
+    const int32_t tuned = lm_knob_of(device, LM_KNOB_GEMM_TILE);
+    gemm_tile chosen = {.m = 32, .n = 32, .lane_m = 4, .lane_n = 4, .slices = 1, .depth = 8}; /* fits every device */
+    double least = INFINITY;
+    for (int i = 0; i < GEMM_TILES; i++) {
+        gemm_tile tile = gemm_tiles[i];
+        if (!fit_tile(info, (uint32_t)p->depth, &tile)) continue;
+        const double cost = tuned == i + 1 ? 0 : tile_cost(info, p, &tile);
+        if (cost < least) least = cost, chosen = tile;
+    }
+    return chosen;
+}
+
+/* Rows and columns may move four floats at a time. Views always start at multiples of 16 bytes. */
+static bool all_in_fours(int a, int b, int c, int d) { return (a | b | c | d) % 4 == 0; }
+
 static void plan_gemm(const lm_device *device, const lm_gemm_params *p, bool b_trans, lm_launch *l)
 {
     const lm_device_info *info = &device->info;
-    const uint32_t panel_rows = (uint32_t)lm_knob_of(device, LM_KNOB_PANEL_ROWS);
-    const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, units = lm_units_of(info);
-    uint32_t x = 1, y = 1, tile_m = 1, tile_n = 1, lanes = 1;
+    const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols;
+    gemm_tile tile = {1, 1, 1, 1, 1, 1, 0, 0};
+    uint32_t lanes = 1, group = 1;
+    bool in4 = false, out4 = false;
     switch (lm_class_of(info)) {
     case CLASS_WIDE:
         /* The panel of B that a group packs is used by all its rows; fewer of them when there would be too few groups. */
         lanes = info->lanes;
-        tile_n = 2 * lanes;
-        tile_m = 96;
-        if (lm_ceil_div(cols, tile_n) * lm_ceil_div(rows, tile_m) < 4 * units) tile_m = 24;
-        if (panel_rows != 0) tile_m = panel_rows;
+        tile.n = (uint8_t)(2 * lanes);
+        tile.m = lm_ceil_div(cols, tile.n) * lm_ceil_div(rows, 96) < 4 * lm_units_of(info) ? 24 : 96;
+        if (lm_knob_of(device, LM_KNOB_PANEL_ROWS) != 0) tile.m = (uint8_t)lm_knob_of(device, LM_KNOB_PANEL_ROWS);
         break;
     case CLASS_GPU:
     case CLASS_PROCESSOR:
-        x = y = tile_m = tile_n = 0;
-        /* Larger tiles do more with each loaded element, but the grid has to fill the device. */
-        if (info->max_workgroup_size >= 256 && info->shared_bytes >= 32768
-            && (uint64_t)lm_ceil_div(cols, 128) * lm_ceil_div(rows, 128) >= 2 * (uint64_t)units)
-            x = y = 16, tile_m = tile_n = 128;
-        else if (info->max_workgroup_size >= 256 && (uint64_t)lm_ceil_div(cols, 64) * lm_ceil_div(rows, 64) >= 2 * (uint64_t)units)
-            x = y = 16, tile_m = tile_n = 64;
-        else
-            x = y = 8, tile_m = tile_n = 32;
+        tile = choose_tile(device, p);
+        group = lanes_of(&tile);
+        in4 = all_in_fours(p->lda, p->a_offset, p->ldb, b_trans ? 0 : p->cols);
+        out4 = all_in_fours(p->ldc, p->c_offset, p->cols, p->bias_offset);
         break;
     case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
-    const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, b_trans, (int32_t)tile_m, (int32_t)tile_n};
+    const int32_t spec[] = {(int32_t)group, tile.slices, (int32_t)lanes, b_trans, tile.m, tile.n, tile.lane_m, tile.depth, in4, out4};
     memcpy(l->spec, spec, sizeof spec);
-    lm_set_groups(l, info, lm_ceil_div(cols, tile_n), lm_ceil_div(rows, tile_m), 1);
+    lm_set_groups(l, info, lm_ceil_div(cols, tile.n), lm_ceil_div(rows, tile.m), 1);
 }
 
 lm_status lm_launch_gemm_with(lm_list *list, lm_kernel_id kernel, const lm_gemm_params *params, bool b_trans, lm_view a,
@@ -120,14 +184,11 @@ lm_status lm_launch_gemm(lm_list *list, const lm_gemm_params *params, bool b_tra
                          lm_view residual, lm_view c)
 {
     const lm_device_info *info = &list->device->info;
-    const uint32_t rows = (uint32_t)params->rows, cols = (uint32_t)params->cols;
     const uint32_t tuned = (uint32_t)lm_knob_of(list->device, LM_KNOB_FEW_ROWS);
-    bool few = rows <= (tuned != 0 ? tuned : GEMV_ROWS);
+    bool few = (uint32_t)params->rows <= (tuned != 0 ? tuned : GEMV_ROWS);
     switch (lm_class_of(info)) {
     /* Where barriers are slow, lanes that share nothing win at every size. */
     case CLASS_PROCESSOR: few = true; break;
-    /* A product whose smallest tiles do not fill the device: gemv has more groups, each of which splits depth. */
-    case CLASS_GPU: few = few || 2 * (uint64_t)lm_ceil_div(cols, 32) * lm_ceil_div(rows, 32) < 3 * (uint64_t)lm_units_of(info); break;
     default: break;
     }
     /* `cpu` adds in the same order in both, where B is stored (K, N). */

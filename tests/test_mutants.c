@@ -72,7 +72,8 @@ typedef struct text_mutant {
 static const text_mutant text_mutants[] = {
     {LM_KERNEL_GEMM, "v += lm_load(residual", "v -= lm_load(residual", ANY},
     {LM_KERNEL_GEMM, "0.139993556f", "0.149993556f", ANY},
-    {LM_KERNEL_GEMM, "sum[i][4 * j + 3] = LM_MAD(x, bv[j].w", "sum[i][4 * j + 3] = LM_MAD(x, bv[j].z", NARROW},
+    {LM_KERNEL_GEMM, "sum[i][4 * j + 3] = LM_MAD(one, in_b[j].w", "sum[i][4 * j + 3] = LM_MAD(one, in_b[j].z", NARROW},
+    {LM_KERNEL_GEMM, "((slice ^ apart) * give", "(slice * give", NARROW},
     {LM_KERNEL_GEMM, "m < p.rows && k < p.depth ?", "m < p.rows && k + 1 < p.depth ?", NARROW},
     {LM_KERNEL_GEMV, "v = lm_softplus(v)", "v = v > 0.0f ? v : 0.0f", ANY},
     {LM_KERNEL_GEMV, "for (int k = ly; k < p.depth", "for (int k = ly; k < p.depth - 1", ANY},

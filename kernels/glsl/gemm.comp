@@ -2,11 +2,17 @@
  *
  *     C[m,n] = softplus(sum_k A[m,k]·B(k,n) + bias[n]) + residual[m,n], each part where its flag is set
  *
- * A work-group has TILE_M×TILE_N outputs; a lane has TILE_M/WG_Y rows and TILE_N/WG_X columns of them in registers, in
- * runs of up to 4 neighbours, so that shared memory is read four floats at a time. DEPTH steps of A and B are staged at
- * once, both with depth as the slow index, and the next ones are on their way in registers meanwhile. What lies outside
- * is staged as zero. TILE_M·DEPTH and TILE_N·DEPTH are multiples of the group's lanes. Grid: x tiles of columns, y tiles
- * of rows.
+ * A work-group has TILE_M×TILE_N outputs. STAGED steps of k of A and B lie in shared memory, k the slow index, and this
+ * twice: while one part is multiplied the next is fetched into registers and then put into the other half, so that a part
+ * takes one barrier. Each of the WG_Y slices of a group multiplies DEPTH steps of every part; its WG_X lanes have the whole
+ * tile, LANE_M×LANE_N of it each, in runs of 4, so that shared memory is read as vec4, and as few different ones as can be
+ * by 32 neighbouring lanes. In the end slices exchange halves of what they have, again and again, until each has the sums
+ * of some rows. The order of additions follows from the constants and the depth.
+ *
+ * IN4 1: whole parts are fetched as vec4; rows and columns past the edge repeat the last ones and are not stored. Other
+ * parts go to shared memory element by element, and what lies outside counts as 0. OUT4 1: results, bias and residual move as
+ * vec4. A part stored along k is transposed on its way, its vec4s swizzled so that neighbours store into different banks.
+ * Grid: x tiles of columns, y tiles of rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -16,98 +22,199 @@
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 layout(constant_id = 3) const int B_TRANS = 0;
-layout(constant_id = 4) const int TILE_M = 64;
-layout(constant_id = 5) const int TILE_N = 64;
+layout(constant_id = 4) const int TILE_M = 32;
+layout(constant_id = 5) const int TILE_N = 32;
+layout(constant_id = 6) const int LANE_M = 4;
+layout(constant_id = 7) const int DEPTH = 8;
+layout(constant_id = 8) const int IN4 = 0;
+layout(constant_id = 9) const int OUT4 = 0;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 
 layout(push_constant) uniform Params { LM_GEMM_FIELDS } p;
 layout(set = 0, binding = 0, std430) readonly buffer A { float a[]; };
+layout(set = 0, binding = 0, std430) readonly buffer A4 { vec4 a4[]; };
 layout(set = 0, binding = 1, std430) readonly buffer B { float b[]; };
+layout(set = 0, binding = 1, std430) readonly buffer B4 { vec4 b4[]; };
 layout(set = 0, binding = 2, std430) readonly buffer Bias { float bias[]; };
+layout(set = 0, binding = 2, std430) readonly buffer Bias4 { vec4 bias4[]; };
 layout(set = 0, binding = 3, std430) readonly buffer Residual { float residual[]; };
+layout(set = 0, binding = 3, std430) readonly buffer Residual4 { vec4 residual4[]; };
 layout(set = 0, binding = 4, std430) writeonly buffer C { float c[]; };
+layout(set = 0, binding = 4, std430) writeonly buffer C4 { vec4 c4[]; };
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/epilogue.glsl"
 
-const int WG = WG_X * WG_Y;
-const int DEPTH = TILE_M * TILE_N > 4096 ? 8 : 16; /* both tiles stay below 16 KiB */
-const int PITCH_M = TILE_M + 4;                    /* spreads the transposed stores over the banks */
-const int PITCH_N = TILE_N + 4;
-const int LOADS_A = TILE_M * DEPTH / WG;
-const int LOADS_B = TILE_N * DEPTH / WG;
-const int LANE_M = TILE_M / WG_Y;
-const int LANE_N = TILE_N / WG_X;
-const int RUN_M = LANE_M < 4 ? LANE_M : 4;
-const int RUN_N = LANE_N < 4 ? LANE_N : 4;
+const int LANE_N = TILE_M * TILE_N / (WG_X * LANE_M);
+const int ACROSS = TILE_N / LANE_N, DOWN = TILE_M / LANE_M;
+const int RUNS_M = LANE_M / 4, RUNS_N = LANE_N / 4;
+const int GROUP = WG_X * WG_Y;
+const int STAGED = DEPTH * WG_Y;
+const int PART_A = STAGED * TILE_M / 4, PART_B = STAGED * TILE_N / 4, PART = PART_A + PART_B;
+const int FETCH_A = (PART_A + GROUP - 1) / GROUP, FETCH_B = (PART_B + GROUP - 1) / GROUP;
+const int EXCHANGED = WG_Y / 2 * (TILE_M * TILE_N / 4);
+const int KEPT = LANE_M > WG_Y ? LANE_M / WG_Y : 1; /* rows of a lane that a slice has in the end */
 
-shared float tile_a[DEPTH * PITCH_M];
-shared float tile_b[DEPTH * PITCH_N];
+/* Vec4 number i of four steps of k trades places with i ^ (k / 4 · SPREAD & TRADES). */
+const int SPREAD = STAGED < 32 ? 32 / STAGED : 1;
+const int LOW_M = TILE_M / 4 & -(TILE_M / 4), LOW_N = TILE_N / 4 & -(TILE_N / 4);
+const int TRADES_M = (LOW_M < 8 ? LOW_M : 8) - 1, TRADES_N = (LOW_N < 8 ? LOW_N : 8) - 1;
+const bool RUNS_SHARE_M = DOWN % (TRADES_M + 1) == 0, RUNS_SHARE_N = ACROSS % (TRADES_N + 1) == 0;
 
-float next_a[LOADS_A];
-float next_b[LOADS_B];
+shared vec4 tile[EXCHANGED > 2 * PART ? EXCHANGED : 2 * PART];
 
-/* Depth and row (column) of element i of a tile: neighbouring lanes read neighbouring addresses. */
-ivec2 place_a(int i) { return ivec2(i % DEPTH, i / DEPTH); }
-ivec2 place_b(int i) { return B_TRANS != 0 ? ivec2(i % DEPTH, i / DEPTH) : ivec2(i / TILE_N, i % TILE_N); }
+vec4 next_a[FETCH_A], next_b[FETCH_B];
+int at_a[FETCH_A], at_b[FETCH_B];
 
-void fetch(int lane, int row0, int col0, int k0)
+/* Which vec4 has element (k, m) of a part that is `width` floats wide and swizzled. */
+int swizzled(int k, int m, int width, int trades) { return k * (width / 4) + (m / 4 ^ (k / 4 * SPREAD & trades)); }
+
+/* A part at the edge, straight to shared memory. */
+void put_outer(int lane, int to, int row0, int col0, int k0)
 {
-    [[unroll]] for (int l = 0; l < LOADS_A; l++) {
-        ivec2 at = place_a(lane + l * WG);
-        int k = k0 + at.x, m = row0 + at.y;
-        bool inside = k < p.depth && m < p.rows;
-        float value = a[p.a_offset + (inside ? m * p.lda + k : 0)];
-        next_a[l] = inside ? value : 0.0;
+    for (int i = lane; i < STAGED * TILE_M; i += GROUP) {
+        int m = i / STAGED, k = i % STAGED;
+        bool inside = row0 + m < p.rows && k0 + k < p.depth;
+        float value = a[p.a_offset + (inside ? (row0 + m) * p.lda + k0 + k : 0)];
+        tile[to + swizzled(k, m, TILE_M, TRADES_M)][m % 4] = inside ? value : 0.0;
     }
-    [[unroll]] for (int l = 0; l < LOADS_B; l++) {
-        ivec2 at = place_b(lane + l * WG);
-        int k = k0 + at.x, n = col0 + at.y;
-        bool inside = k < p.depth && n < p.cols;
-        float value = b[inside ? (B_TRANS != 0 ? n * p.ldb + k : k * p.ldb + n) : 0];
-        next_b[l] = inside ? value : 0.0;
+    for (int i = lane; i < STAGED * TILE_N; i += GROUP) {
+        int n = B_TRANS != 0 ? i / STAGED : i % TILE_N, k = B_TRANS != 0 ? i % STAGED : i / TILE_N;
+        bool inside = col0 + n < p.cols && k0 + k < p.depth;
+        float value = b[!inside ? 0 : B_TRANS != 0 ? (col0 + n) * p.ldb + k0 + k : (k0 + k) * p.ldb + col0 + n];
+        tile[to + PART_A + (B_TRANS != 0 ? swizzled(k, n, TILE_N, TRADES_N) : i / 4)][n % 4] = inside ? value : 0.0;
     }
 }
 
-void stage(int lane)
+/* Where the lane's vec4s of whole parts lie in A and B, from the first one's k on. */
+void locate(int lane, int row0, int col0)
 {
-    [[unroll]] for (int l = 0; l < LOADS_A; l++) {
-        ivec2 at = place_a(lane + l * WG);
-        tile_a[at.x * PITCH_M + at.y] = next_a[l];
+    [[unroll]] for (int l = 0; l < FETCH_A; l++) {
+        int i = lane + l * GROUP;
+        at_a[l] = p.a_offset + min(row0 + i / (STAGED / 4), p.rows - 1) * p.lda + i % (STAGED / 4) * 4;
     }
-    [[unroll]] for (int l = 0; l < LOADS_B; l++) {
-        ivec2 at = place_b(lane + l * WG);
-        tile_b[at.x * PITCH_N + at.y] = next_b[l];
+    [[unroll]] for (int l = 0; l < FETCH_B; l++) {
+        int i = lane + l * GROUP;
+        at_b[l] = B_TRANS != 0 ? min(col0 + i / (STAGED / 4), p.cols - 1) * p.ldb + i % (STAGED / 4) * 4
+                               : i / (TILE_N / 4) * p.ldb + min(col0 + i % (TILE_N / 4) * 4, p.cols - 4);
     }
+}
+
+/* The whole part that begins at k0, into registers. */
+void fetch(int lane, int k0)
+{
+    [[unroll]] for (int l = 0; l < FETCH_A; l++)
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) next_a[l] = a4[(at_a[l] + k0) >> 2];
+    [[unroll]] for (int l = 0; l < FETCH_B; l++)
+        if (PART_B % GROUP == 0 || lane + l * GROUP < PART_B)
+            next_b[l] = b4[(at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2];
+}
+
+void put_transposed(int to, vec4 v, int i, int width, int trades)
+{
+    int m = i / (STAGED / 4), at = to + swizzled(i % (STAGED / 4) * 4, m, width, trades);
+    [[unroll]] for (int j = 0; j < 4; j++) tile[at + j * (width / 4)][m % 4] = v[j];
+}
+
+void put(int lane, int to)
+{
+    [[unroll]] for (int l = 0; l < FETCH_A; l++)
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) put_transposed(to, next_a[l], lane + l * GROUP, TILE_M, TRADES_M);
+    [[unroll]] for (int l = 0; l < FETCH_B; l++) {
+        int i = lane + l * GROUP;
+        if (PART_B % GROUP == 0 || i < PART_B) {
+            if (B_TRANS != 0) put_transposed(to + PART_A, next_b[l], i, TILE_N, TRADES_N);
+            else tile[to + PART_A + i] = next_b[l];
+        }
+    }
+}
+
+vec4 sum[LANE_M * RUNS_N];
+
+void multiply(int at_a, int at_b, int first_k4, int x, int y)
+{
+    [[unroll]] for (int k = 0; k < DEPTH; k++) {
+        vec4 in_a[RUNS_M], in_b[RUNS_N];
+        int trade_m = (first_k4 + k / 4) * SPREAD & TRADES_M, trade_n = (first_k4 + k / 4) * SPREAD & TRADES_N;
+        [[unroll]] for (int i = 0; i < RUNS_M; i++)
+            in_a[i] = tile[at_a + k * (TILE_M / 4) + (RUNS_SHARE_M ? i * DOWN + (y ^ trade_m) : (i * DOWN + y) ^ trade_m)];
+        [[unroll]] for (int j = 0; j < RUNS_N; j++)
+            in_b[j] = tile[at_b + k * (TILE_N / 4) + (B_TRANS == 0 ? j * ACROSS + x
+                           : RUNS_SHARE_N ? j * ACROSS + (x ^ trade_n) : (j * ACROSS + x) ^ trade_n)];
+        [[unroll]] for (int i = 0; i < LANE_M; i++)
+            [[unroll]] for (int j = 0; j < RUNS_N; j++) sum[i * RUNS_N + j] += in_a[i / 4][i % 4] * in_b[j];
+    }
+}
+
+/* Adds the slices up. Returns the first of the lane's rows whose sums this slice has: the KEPT first ones of `sum`; -1: none. */
+int add_slices(int lx, int slice)
+{
+    int first = 0;
+    [[unroll]] for (int apart = WG_Y / 2; apart > 0; apart /= 2) {
+        int rows = LANE_M * apart / WG_Y; /* that it will keep: half of those it has; of a single one the upper slice keeps none */
+        int give = (rows > 0 ? rows : 1) * RUNS_N;
+        bool upper = (slice & apart) != 0;
+        [[unroll]] for (int i = 0; i < give; i++)
+            if (rows > 0 || upper) tile[(slice * give + i) * WG_X + lx] = upper ? sum[i] : sum[i + rows * RUNS_N];
+        barrier();
+        [[unroll]] for (int i = 0; i < give; i++)
+            if (rows > 0 || !upper)
+                sum[i] = (upper ? sum[i + rows * RUNS_N] : sum[i]) + tile[((slice ^ apart) * give + i) * WG_X + lx];
+        barrier();
+        if (rows == 0 && upper) first = -LANE_M;
+        else if (upper) first += rows;
+    }
+    return first;
+}
+
+/* Four neighbours of row m. */
+void store_four(int m, int n, vec4 v)
+{
+    if (m >= p.rows || n >= p.cols) return;
+    if (OUT4 == 0) {
+        [[unroll]] for (int j = 0; j < 4; j++) store_result(m, n + j, v[j], bias_of(n + j));
+        return;
+    }
+    int to = (p.c_offset + m * p.ldc + n) >> 2;
+    if ((p.flags & LM_GEMM_BIAS) != 0) v += bias4[(p.bias_offset + n) >> 2];
+    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) v = vec4(lm_softplus(v.x), lm_softplus(v.y), lm_softplus(v.z), lm_softplus(v.w));
+    if ((p.flags & LM_GEMM_RESIDUAL) != 0) v += residual4[to];
+    c4[to] = v;
 }
 
 void multiply_tile(int row0, int col0)
 {
-    int x = int(gl_LocalInvocationID.x), y = int(gl_LocalInvocationID.y), lane = y * WG_X + x;
-    float sum[LANE_M * LANE_N];
-    [[unroll]] for (int i = 0; i < LANE_M * LANE_N; i++) sum[i] = 0.0;
-    fetch(lane, row0, col0, 0);
-    for (int k0 = 0; k0 < p.depth; k0 += DEPTH) {
-        barrier(); /* the steps before are no longer read */
-        stage(lane);
-        barrier();
-        if (k0 + DEPTH < p.depth) fetch(lane, row0, col0, k0 + DEPTH);
-        [[unroll]] for (int k = 0; k < DEPTH; k++) {
-            float in_a[LANE_M], in_b[LANE_N];
-            [[unroll]] for (int i = 0; i < LANE_M; i++)
-                in_a[i] = tile_a[k * PITCH_M + (i / RUN_M * WG_Y + y) * RUN_M + i % RUN_M];
-            [[unroll]] for (int j = 0; j < LANE_N; j++)
-                in_b[j] = tile_b[k * PITCH_N + (j / RUN_N * WG_X + x) * RUN_N + j % RUN_N];
-            [[unroll]] for (int i = 0; i < LANE_M; i++)
-                [[unroll]] for (int j = 0; j < LANE_N; j++) sum[i * LANE_N + j] += in_a[i] * in_b[j];
-        }
+    int lx = int(gl_LocalInvocationID.x), slice = int(gl_LocalInvocationID.y), lane = slice * WG_X + lx;
+    int x = lx % ACROSS, y = lx / ACROSS;
+    if (ACROSS % 8 == 0) { /* 32 neighbours are 8 across and 4 down */
+        x = lx % 8 + lx / 32 % (ACROSS / 8) * 8;
+        y = lx / 8 % 4 + lx / 32 / (ACROSS / 8) * 4;
     }
-    [[unroll]] for (int j = 0; j < LANE_N; j++) {
-        int n = col0 + (j / RUN_N * WG_X + x) * RUN_N + j % RUN_N;
-        float column_bias = bias_of(n);
-        [[unroll]] for (int i = 0; i < LANE_M; i++)
-            store_result(row0 + (i / RUN_M * WG_Y + y) * RUN_M + i % RUN_M, n, sum[i * LANE_N + j], column_bias);
+    [[unroll]] for (int i = 0; i < LANE_M * RUNS_N; i++) sum[i] = vec4(0.0);
+    locate(lane, row0, col0);
+    if (IN4 != 0 && STAGED <= p.depth) {
+        fetch(lane, 0);
+        put(lane, 0);
+    } else {
+        put_outer(lane, 0, row0, col0, 0);
+    }
+    barrier();
+    int now = 0;
+    for (int k0 = STAGED; k0 - STAGED < p.depth; k0 += STAGED) {
+        bool whole = IN4 != 0 && k0 + STAGED <= p.depth;
+        if (whole) fetch(lane, k0);
+        multiply(now + slice * (DEPTH * TILE_M / 4), now + PART_A + slice * (DEPTH * TILE_N / 4), slice * (DEPTH / 4), x, y);
+        now = PART - now;
+        if (whole) put(lane, now);
+        else if (k0 < p.depth) put_outer(lane, now, row0, col0, k0);
+        barrier();
+    }
+    int first = add_slices(lx, slice);
+    if (first < 0) return;
+    [[unroll]] for (int i = 0; i < KEPT; i++) {
+        int row = first + i, m = row0 + (row / 4 * DOWN + y) * 4 + row % 4;
+        [[unroll]] for (int j = 0; j < RUNS_N; j++) store_four(m, col0 + (j * ACROSS + x) * 4, sum[i * RUNS_N + j]);
     }
 }
 
