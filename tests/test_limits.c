@@ -146,6 +146,8 @@ Test(limits, calls_fit_the_device)
     enum { SIZES = sizeof sizes / sizeof *sizes };
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
         lm_model *model = create_model(device, &configs[i], NULL);
+        lm_state *state = NULL;
+        cr_assert_eq(lm_state_create(model, 1, &state), LM_OK, "%s", lm_last_error());
         for (uint32_t j = 0; j < SIZES * SIZES * 5 * 2; j++) {
             const uint32_t batch = sizes[j % SIZES], length = sizes[j / SIZES % SIZES];
             const lm_output kind = configs[i].layers > 0 ? (lm_output)(j / SIZES / SIZES % 5) : LM_OUTPUT_NONE;
@@ -156,7 +158,7 @@ Test(limits, calls_fit_the_device)
             const uint32_t l = length < rows / b ? length : rows / b;
             lm_block_workspace w;
             uint64_t offset = 0;
-            lm_block_plan(model, &(lm_pass_key){.pieces = b, .rows = b * l, .longest = l, .kind = kind}, NULL, &offset, &w);
+            lm_block_plan(model, &(lm_pass_key){.state = state, .pieces = b, .rows = b * l, .longest = l, .kind = kind}, NULL, &offset, &w);
             const lm_view views[] = {w.xz, w.conv[0], w.conv[1], w.wide, w.bcdt, w.delta, w.y, w.summary, w.total};
             for (size_t v = 0; v < sizeof views / sizeof *views; v++)
                 cr_assert(views[v].size <= device->info.max_binding_bytes, "part %zu of %u x %u", v, b, l);
@@ -166,6 +168,7 @@ Test(limits, calls_fit_the_device)
             cr_assert(offset <= model->workspace_limit, "config %zu, %u x %u: %llu bytes", i, b, l,
                       (unsigned long long)offset);
         }
+        lm_state_destroy(&state);
         lm_model_destroy(&model);
     }
     device->info.type = LM_DEVICE_CPU;
@@ -212,7 +215,7 @@ Test(limits, arrays_over_a_binding)
     cr_assert_eq(lm_config_complete(&complete), LM_OK);
     cr_assert_eq(lm_init_tensors(&complete, NULL, &set), LM_OK);
     cr_expect_eq(lm_model_create(device, &complete, &set, NULL, &model), LM_ERROR_OUT_OF_DEVICE_MEMORY);
-    cr_expect_str_eq(lm_last_error(), "weights: an array of 10240 bytes is over cpu's limit of 4096 for one binding");
+    cr_expect_str_eq(lm_last_error(), "weights: an array of 10528 bytes is over cpu's limit of 4096 for one binding");
     cr_expect_null(model);
     lm_tensor_set_free(&set);
     lm_test_close(&device);
