@@ -187,7 +187,7 @@ lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, 
                           const lm_pass_key *key, lm_view rows, lm_view scans, lm_view x, lm_view normed, lm_view residual, lm_view out)
 {
     const lm_block *block = &model->blocks[index];
-    const size_t layer = (size_t)key->bank * model->block_count + index;
+    const size_t layer = lm_state_layer(model, key->bank, index);
     const int di = (int)model->d_inner, dm = (int)model->config.d_model, total = (int)key->rows;
     const lm_view none = {0};
     lm_view u;

@@ -147,6 +147,11 @@ struct lm_state {
 
 /* Slots that one bank can have within the device's limits on bindings and allocations; 0 when not even one fits. */
 uint32_t lm_state_bank_slots(const lm_model *model, uint32_t rollback);
+/* Where a bank's block is in lm_state.layers and scan, and, times rings, in history. */
+static inline size_t lm_state_layer(const lm_model *model, uint32_t bank, uint32_t block)
+{
+    return (size_t)bank * model->block_count + block;
+}
 /* One slot's ring (ring_length, d_inner), and its scan states (rollback + 1, d_state, d_inner). Not aligned for bindings. */
 lm_view lm_state_history(const lm_state *state, uint32_t block, uint32_t ring, uint32_t slot);
 lm_view lm_state_scans(const lm_state *state, uint32_t block, uint32_t slot);

@@ -83,7 +83,7 @@ static lm_status create_layer(lm_state *state, uint32_t bank, uint32_t block)
 {
     lm_model *model = state->model;
     const uint64_t alignment = model->device->info.binding_alignment, slots = slots_of_bank(state, bank);
-    const size_t layer = (size_t)bank * model->block_count + block;
+    const size_t layer = lm_state_layer(model, bank, block);
     uint64_t offset = 0;
     lm_view *history = state->history + layer * model->rings;
     for (uint32_t r = 0; r < model->rings; r++) {

@@ -5,15 +5,10 @@
 
 static uint64_t whole_fours(uint64_t count) { return lm_align_up(count, 4); }
 
-static size_t layer_of(const lm_model *model, const lm_pass_key *key, uint32_t block)
-{
-    return (size_t)key->bank * model->block_count + block;
-}
-
 /* All rings of a block as one view, and whether they lie in it as step_in looks for them. */
 static bool join_rings(const lm_model *model, const lm_pass_key *key, uint32_t block, lm_view *joined)
 {
-    const lm_view *rings = key->state->history + layer_of(model, key, block) * model->rings, *last = &rings[model->rings - 1];
+    const lm_view *rings = key->state->history + lm_state_layer(model, key->bank, block) * model->rings, *last = &rings[model->rings - 1];
     uint64_t offset = rings[0].offset;
     for (uint32_t r = 0; r < model->rings; r++) {
         if (rings[r].buffer != rings[0].buffer || rings[r].offset != offset) return false;
@@ -30,7 +25,7 @@ bool lm_step_plan_block(const lm_model *model, const lm_pass_key *key, lm_step *
     const lm_conv_layout conv = lm_conv_layout_of(model);
     const uint64_t rows = key->rows, channels = model->d_inner, width = config->dt_rank + 2 * config->d_state;
     const bool wide = config->variant == LM_VARIANT_DPWC;
-    const lm_view *rings = key->state->history + layer_of(model, key, 0) * model->rings;
+    const lm_view *rings = key->state->history + lm_state_layer(model, key->bank, 0) * model->rings;
     lm_view history;
     if (key->longest != 1 || key->rows != key->pieces || model->deterministic || block->in_proj.piece_count != 1
         || block->x_proj.piece_count != 1 || block->dt_proj.piece_count != 1 || key->state->rollback > 0 || !join_rings(model, key, 0, &history))
@@ -105,7 +100,7 @@ lm_status lm_step_record(const lm_model *model, uint32_t index, lm_list *list, c
         .a = block->a,
         .d = block->d,
         .rows = rows,
-        .state = key->state->scan[layer_of(model, key, index)],
+        .state = key->state->scan[lm_state_layer(model, key->bank, index)],
         .y = w->y,
     };
     lm_status status = lm_launch_step_in(list, &step->in, &in);

@@ -13,6 +13,7 @@
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
+#include "kernels/opencl/hardware.h"
 #include "kernels/opencl/silu.h"
 
 /* DILATIONS: five bits a branch, zeros behind the last. FORM: LM_CONV_... of params.h. */

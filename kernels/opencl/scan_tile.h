@@ -33,27 +33,13 @@ typedef float2 spanv;
 /* Which span of a buffer of float4 has token t (a multiple of SPAN) in column `column` of rows of `pitch` columns. */
 static inline uint lm_span_at(uint t, uint pitch, uint column) { return (t / 4 * pitch + column) * (4 / SPAN) + t % 4 / SPAN; }
 
-/* Hardware's exp2 and reciprocal, some 2 ULP, where they are that good; NVIDIA's compiler guards the native_ functions against
- * denormals. */
+/* The device's own where they are good. */
 #if FLAGS & LM_TILED_OWN_EXP2
 static inline float lm_fast_exp2(float x) { return exp2(x); }
 static inline float lm_fast_recip(float x) { return 1.0f / x; }
-#elif defined(__NV_CL_C_VERSION)
-static inline float lm_fast_exp2(float x)
-{
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-    return result;
-}
-static inline float lm_fast_recip(float x)
-{
-    float result;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-    return result;
-}
 #else
-static inline float lm_fast_exp2(float x) { return native_exp2(x); }
-static inline float lm_fast_recip(float x) { return native_recip(x); }
+#define lm_fast_exp2 lm_hardware_exp2
+#define lm_fast_recip lm_hardware_recip
 #endif
 
 /* The largest |A| of a channel's states. */

@@ -12,6 +12,7 @@
  * deterministic lists take lm_scan. Exactly one group for each x tile of CHANNELS channels and z sequence. */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
+#include "kernels/opencl/hardware.h"
 #include "kernels/opencl/scan_tile.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))

@@ -1,4 +1,4 @@
-/* kernels/opencl/silu.h: sums of SiLUs with few operations. After common.h.
+/* kernels/opencl/silu.h: sums of SiLUs with few operations. After common.h and hardware.h.
  *
  * SiLU(v) = v / d with d = 1 + e^-v, and several of them share a division: v0/d0 + v1/d1 = (v0·d1 + v1·d0) / (d0·d1). Nothing
  * cancels, so every one is as good as alone, as long as the product of the denominators is below 2^125 and nothing overflows.
@@ -9,29 +9,11 @@
  * whose weights can have the factor. Constants of the kernel: LM_CONV_HARDWARE_EXP in FORM: native_exp2 is within 2 ULP. TAPS:
  * the sum of several products has a rounding error of its own, as large as that of v·log2 e; where there is but one,
  * e^(h + r) = e^h + e^h·r puts that back.
- *
- * NVIDIA's compiler keeps subnormal results of native_exp2 and native_recip, with four instructions more each.
  */
-#ifdef __NV_CL_C_VERSION
-static inline float lm_fast_exp2(float x)
-{
-    float e;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x));
-    return e;
-}
-static inline float lm_fast_inverse(float x)
-{
-    float inverse;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
-    return inverse;
-}
-#else
-#define lm_fast_exp2 native_exp2
 #if LANES == 1
-#define lm_fast_inverse native_recip
+#define LM_SILU_INVERSE lm_hardware_recip
 #else
-#define lm_fast_inverse 1.0f /
-#endif
+#define LM_SILU_INVERSE 1.0f /
 #endif
 
 #define LM_SILU_RANGE 0x1p125f
@@ -48,9 +30,9 @@ static inline float lm_fast_inverse(float x)
 static inline floatv lm_silu_power(floatv t)
 {
 #if (FORM & LM_CONV_HARDWARE_EXP) && TAPS > 1
-    return lm_fast_exp2(t);
+    return lm_hardware_exp2(t);
 #elif FORM & LM_CONV_HARDWARE_EXP
-    const floatv h = t * -1.44269504f, e = lm_fast_exp2(h);
+    const floatv h = t * -1.44269504f, e = lm_hardware_exp2(h);
     return fma(e, fma(h, (floatv)(-0.693147182f), -t), e);
 #else
     intv k;
@@ -63,7 +45,7 @@ static inline floatv lm_silu_power(floatv t)
 static inline floatv lm_silu_quotient(floatv a, floatv d, floatv sum, floatv *range)
 {
     *range += d;
-    return LM_MAD(a, lm_fast_inverse(d), sum);
+    return LM_MAD(a, LM_SILU_INVERSE(d), sum);
 }
 
 /* sum + gate·SiLU(v) */
