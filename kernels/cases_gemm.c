@@ -67,8 +67,10 @@ static const gemm_row table[] = {
     {40, 70, 1024, true, 0, 0, false, INPUT_UNIFORM, 0},
     {512, 3, 1, true, SOFTPLUS, 0, false, INPUT_SWEEP, QUICK},
     {512, 3, 1, false, SOFTPLUS, 0, false, INPUT_SWEEP, QUICK},
+    {512, 4, 1, false, SOFTPLUS, 0, false, INPUT_SWEEP, QUICK},
     {35, 37, 39, false, BIAS, 1, false, INPUT_NOT_FINITE, QUICK},
     {35, 37, 39, true, BIAS | SOFTPLUS, 1, false, INPUT_NOT_FINITE, 0},
+    {36, 40, 32, false, BIAS | SOFTPLUS, 0, false, INPUT_NOT_FINITE, 0},
     {35, 37, 39, false, 0, 0, false, INPUT_ZERO, 0},
     /* These are what it takes for a large GPU to choose its larger tiles. */
     {1027, 1091, 35, false, BIAS, 0, false, INPUT_UNIFORM, LARGE},

@@ -123,6 +123,34 @@ float lm_log1p(float y)
 /* ln(1 + exp(x)), 4 ULP; above 20 it is x, as in PyTorch. */
 float lm_softplus(float x) { return x > 20.0 ? x : lm_log1p(lm_exp(x)); }
 
+/* lm_softplus of four where fma is fused, without branches, so that the four are worked on at once: max(x, 0) + ln(1 + e) with
+ * e = exp(-|x|) and ln(1 + e) = 2·atanh(e / (2 + e)), whose quotient one step of Newton's and one of the remainder correct. */
+vec4 lm_softplus_four(vec4 x)
+{
+    vec4 bounded = max(-abs(x), vec4(-88.0)); /* whose power of 2 is 0 */
+    precise vec4 t = fma(bounded, vec4(1.44269504), vec4(LM_ROUNDER));
+    precise vec4 k = t - LM_ROUNDER;
+    precise vec4 high = fma(-k, vec4(LM_LN2_HI), bounded);
+    precise vec4 r = fma(-k, vec4(LM_LN2_LO), high);
+    vec4 q = fma(r, vec4(1.39464736e-3), vec4(8.36659803e-3));
+    q = fma(q, r, vec4(4.16662818e-2));
+    q = fma(q, r, vec4(0.166665429));
+    q = fma(q, r, vec4(0.500000006));
+    vec4 power = intBitsToFloat((floatBitsToInt(t) << 23) + 0x3f800000);
+    vec4 e = fma(fma(q, r * r, r), power, power);
+    precise vec4 d = 2.0 + e;
+    vec4 guess = 1.0 / d;
+    precise vec4 inverse = fma(fma(-d, guess, vec4(1.0)), guess, guess);
+    precise vec4 near = e * inverse;
+    precise vec4 s = fma(fma(-near, d, e), inverse, near);
+    precise vec4 square = s * s;
+    q = fma(square, vec4(0.1401379), vec4(0.139993556));
+    q = fma(q, square, vec4(0.200108547));
+    q = fma(q, square, vec4(0.333332067));
+    precise vec4 result = fma(vec4(2.0), fma(q * square, s, s), max(x, vec4(0.0)));
+    return mix(result, x, bvec4(lm_is_nan(x.x), lm_is_nan(x.y), lm_is_nan(x.z), lm_is_nan(x.w)));
+}
+
 /* a / b for 1 ≤ b ≤ 2 and |a| that is infinite or far from both ends of the range. Drivers may be off by 2.5 ULP, so the
  * quotient is corrected by its remainder, whose products are exact because the factors have 12 bits each. */
 float lm_divide(float a, float b)

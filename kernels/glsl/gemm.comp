@@ -178,7 +178,7 @@ void store_four(int m, int n, vec4 v)
     }
     int to = (p.c_offset + m * p.ldc + n) >> 2;
     if ((p.flags & LM_GEMM_BIAS) != 0) v += bias4[(p.bias_offset + n) >> 2];
-    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) v = vec4(lm_softplus(v.x), lm_softplus(v.y), lm_softplus(v.z), lm_softplus(v.w));
+    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) v = lm_softplus_four(v);
     if ((p.flags & LM_GEMM_RESIDUAL) != 0) v += residual4[to];
     c4[to] = v;
 }
