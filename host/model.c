@@ -9,6 +9,14 @@
 
 /* ---- creation ----------------------------------------------------------------------------------------------------------- */
 
+/* What a device of its own memory has plenty of; elsewhere it is the application's, too, and passes gain little from more. */
+static uint64_t default_workspace(const lm_device *device)
+{
+    const uint64_t least = UINT64_C(256) << 20, most = UINT64_C(2) << 30, share = device->info.memory_bytes / 16;
+    if (device->info.type != LM_DEVICE_DISCRETE || share < least) return least;
+    return share < most ? share : most;
+}
+
 lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_tensor_set *set, const lm_model_params *params,
                           lm_model **out)
 {
@@ -24,8 +32,7 @@ lm_status lm_model_create(lm_device *device, const lm_config *config, const lm_t
     model->device = device;
     model->config = *config;
     model->d_inner = lm_config_d_inner(config);
-    model->workspace_limit =
-        params != NULL && params->workspace_bytes > 0 ? params->workspace_bytes : UINT64_C(256) << 20;
+    model->workspace_limit = params != NULL && params->workspace_bytes > 0 ? params->workspace_bytes : default_workspace(device);
     model->timed = params != NULL && params->device_times;
     model->deterministic = params != NULL && params->deterministic;
 

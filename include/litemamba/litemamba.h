@@ -65,7 +65,8 @@ typedef struct lm_model lm_model;
 
 typedef struct lm_model_params {
     uint64_t workspace_bytes; /* most device memory for activations of one pass; longer inputs are cut into passes, which
-                               * changes nothing in the result beyond rounding [256 MiB] */
+                               * changes nothing in the result beyond rounding [256 MiB; of a discrete GPU's memory 1/16,
+                               * if that is more, up to 2 GiB] */
     bool deterministic;       /* a token's result is the same, bit for bit, however its sequence is cut into calls, and whatever
                                * else is in the batch (on `reference` only the latter: its state is float64 in a call);
                                * slower on long inputs (README, "Bit for bit") */
