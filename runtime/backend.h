@@ -10,6 +10,7 @@
 
 #include "kernels/kernels.h"
 #include "litemamba/runtime.h"
+#include "runtime/copy.h"
 
 enum { LM_MAX_BINDINGS = 12, LM_MAX_PARAMS = 128 };
 
@@ -41,6 +42,7 @@ struct lm_device {
     lm_buffer *dummy;            /* bound where a kernel's optional argument is absent */
     size_t object_count;         /* live buffers and lists, checked at destruction */
     uint64_t allocated;          /* bytes of live buffers */
+    lm_copier copier;            /* between the host's memory and what is mapped; a backend closes it */
 };
 
 struct lm_buffer {

@@ -7,22 +7,23 @@
 
 enum {
     THREADS = 4,
-    PART_BYTES = 512 * 1024,     /* what a thread takes at a time */
-    LARGE_BYTES = 4 * 1024 * 1024, /* from here on threads pay for their waking up */
+    PART_BYTES = 64 * 1024,   /* what a thread takes at a time, at least */
+    PARTS = 16,               /* and into how many parts a large copy is cut */
+    LARGE_BYTES = 1024 * 1024, /* from here on threads pay for their waking up */
 };
 
 typedef struct copy_work {
     unsigned char *to;
     const unsigned char *from;
-    uint64_t size;
+    uint64_t size, part;
 } copy_work;
 
 static void copy_part(void *user, uint32_t part, uint32_t thread)
 {
     (void)thread;
     const copy_work *work = user;
-    const uint64_t begin = (uint64_t)part * PART_BYTES, left = work->size - begin;
-    memcpy(work->to + begin, work->from + begin, (size_t)(left < PART_BYTES ? left : PART_BYTES));
+    const uint64_t begin = part * work->part, left = work->size - begin;
+    memcpy(work->to + begin, work->from + begin, (size_t)(left < work->part ? left : work->part));
 }
 
 void lm_copier_copy(lm_copier *copier, void *to, const void *from, uint64_t size)
@@ -36,8 +37,9 @@ void lm_copier_copy(lm_copier *copier, void *to, const void *from, uint64_t size
         memcpy(to, from, (size_t)size);
         return;
     }
-    copy_work work = {to, from, size};
-    lm_team_run(copier->team, (uint32_t)((size + PART_BYTES - 1) / PART_BYTES), copy_part, &work);
+    const uint64_t pages = (size / PARTS + 4095) / 4096, part = pages * 4096 > PART_BYTES ? pages * 4096 : PART_BYTES;
+    copy_work work = {to, from, size, part};
+    lm_team_run(copier->team, (uint32_t)((size + part - 1) / part), copy_part, &work);
 }
 
 void lm_copier_close(lm_copier *copier)

@@ -1,4 +1,5 @@
-/* runtime/copy.h: copies of many megabytes, on several threads: one alone moves a fraction of what memory and bus can. Internal. */
+/* runtime/copy.h: copies between memory and a bus, large ones on several threads: one alone moves a fraction of what both can.
+ * Internal. */
 #ifndef LM_COPY_H
 #define LM_COPY_H
 
@@ -8,7 +9,7 @@
 /* {0} before the first copy. */
 typedef struct lm_copier {
     struct lm_team *team; /* made at the first large copy */
-    bool alone;           /* none could be made */
+    bool alone;           /* there is none, or none could be made */
 } lm_copier;
 
 /* memcpy. */

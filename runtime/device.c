@@ -89,6 +89,7 @@ static lm_status device_open(lm_driver *driver, size_t index, const lm_device_pa
     device->context = driver->context;
     device->info = info;
     device->process = (long)getpid();
+    device->copier.alone = info.type == LM_DEVICE_CPU; /* its threads have the processors */
     lm_tuning_defaults(device);
     status = create_dummy(device);
     if (status != LM_OK) {

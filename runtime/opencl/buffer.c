@@ -60,7 +60,7 @@ static bool create_pinned(lm_opencl_device *device, size_t size, lm_opencl_pinne
 void lm_opencl_transfers_close(lm_opencl_device *device)
 {
     for (size_t i = 0; i < LM_OPENCL_SLOTS; i++) release_pinned(device, &device->slots[i].pinned);
-    lm_copier_close(&device->copier);
+    lm_copier_close(&device->base.copier);
 }
 
 static void free_buffer(lm_opencl_device *device, lm_opencl_buffer *buffer)
@@ -178,12 +178,12 @@ static lm_status transfer(lm_opencl_device *device, cl_command_queue queue, cl_m
         status = finish_slot(device, slot);
         if (status == LM_OK && used && target != NULL) {
             const uint64_t at = (i - LM_OPENCL_SLOTS) * SLOT_BYTES, left = size - at;
-            lm_copier_copy(&device->copier, target + at, slot->pinned.bytes, left < SLOT_BYTES ? left : SLOT_BYTES);
+            lm_copier_copy(&device->base.copier, target + at, slot->pinned.bytes, left < SLOT_BYTES ? left : SLOT_BYTES);
         }
         if (status != LM_OK || i >= pieces) continue;
         const uint64_t at = i * SLOT_BYTES, left = size - at;
         const size_t part = (size_t)(left < SLOT_BYTES ? left : SLOT_BYTES);
-        if (data != NULL) lm_copier_copy(&device->copier, slot->pinned.bytes, data + at, part);
+        if (data != NULL) lm_copier_copy(&device->base.copier, slot->pinned.bytes, data + at, part);
         cl_int code = data != NULL ? cl->clEnqueueWriteBuffer(queue, memory, CL_FALSE, (size_t)(offset + at), part,
                                                               slot->pinned.bytes, 0, NULL, &slot->event)
                                    : cl->clEnqueueReadBuffer(queue, memory, CL_FALSE, (size_t)(offset + at), part,
@@ -204,7 +204,7 @@ lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *
     const lm_opencl_api *cl = device->cl;
     lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
     if (base->mapped != NULL) { /* no list that uses the buffer is running */
-        memcpy((unsigned char *)base->mapped + offset, data, (size_t)size);
+        lm_copier_copy(&device->base.copier, (unsigned char *)base->mapped + offset, data, size);
         return LM_OK;
     }
     cl_command_queue queue = NULL;
@@ -238,11 +238,11 @@ lm_status lm_opencl_buffer_download(lm_buffer *base, uint64_t offset, void *data
     lm_opencl_device *device = (lm_opencl_device *)base->device;
     const lm_opencl_buffer *buffer = (const lm_opencl_buffer *)base;
     if (base->mapped != NULL) {
-        memcpy(data, (const unsigned char *)base->mapped + offset, (size_t)size);
+        lm_copier_copy(&device->base.copier, data, (const unsigned char *)base->mapped + offset, size);
         return LM_OK;
     }
     if (buffer->copied) {
-        memcpy(data, buffer->copy.bytes + offset, (size_t)size);
+        lm_copier_copy(&device->base.copier, data, buffer->copy.bytes + offset, size);
         return LM_OK;
     }
     cl_command_queue queue = NULL;

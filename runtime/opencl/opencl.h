@@ -24,7 +24,6 @@
 #include <signal.h>
 
 #include "runtime/backend.h"
-#include "runtime/copy.h"
 
 /* ---- api.c ------------------------------------------------------------------------------------------------------ */
 
@@ -131,7 +130,6 @@ typedef struct lm_opencl_device {
     uint64_t allocated_bytes;     /* of all buffers */
     bool polls;                   /* spin a little before a blocking wait */
     lm_opencl_slot slots[LM_OPENCL_SLOTS]; /* for large transfers; made when first needed */
-    lm_copier copier;
 } lm_opencl_device;
 
 typedef struct lm_opencl_buffer {

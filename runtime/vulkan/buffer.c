@@ -172,7 +172,7 @@ void lm_vulkan_buffer_destroy(lm_buffer *base)
 lm_status lm_vulkan_buffer_upload(lm_buffer *base, uint64_t offset, const void *data, uint64_t size)
 {
     if (base->mapped == NULL) return lm_vulkan_stage_upload((lm_vulkan_buffer *)base, offset, data, size);
-    memcpy((uint8_t *)base->mapped + offset, data, size);
+    lm_copier_copy(&base->device->copier, (uint8_t *)base->mapped + offset, data, size);
     return LM_OK;
 }
 
@@ -181,6 +181,6 @@ lm_status lm_vulkan_buffer_download(lm_buffer *base, uint64_t offset, void *data
     lm_vulkan_buffer *buffer = (lm_vulkan_buffer *)base;
     if (base->mapped == NULL || (!buffer->cached && size >= UNCACHED_READ_BYTES && base->device->info.type != LM_DEVICE_CPU))
         return lm_vulkan_stage_download(buffer, offset, data, size);
-    memcpy(data, (const uint8_t *)base->mapped + offset, size);
+    lm_copier_copy(&base->device->copier, data, (const uint8_t *)base->mapped + offset, size);
     return LM_OK;
 }

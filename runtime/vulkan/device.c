@@ -84,7 +84,7 @@ static void destroy_staging(lm_vulkan_device *device)
     device->staging_pool = VK_NULL_HANDLE;
     if (device->staging != NULL) lm_vulkan_buffer_destroy(device->staging);
     device->staging = NULL;
-    lm_copier_close(&device->copier);
+    lm_copier_close(&device->base.copier);
 }
 
 /* Also takes a device that was opened in part. */
@@ -243,7 +243,7 @@ static lm_status finish_slot(lm_vulkan_device *device, lm_vulkan_slot *slot)
     slot->pending = false;
     lm_status status = lm_vulkan_wait_fence(device, slot->fence);
     if (status != LM_OK) return status;
-    if (slot->target != NULL) lm_copier_copy(&device->copier, slot->target, slot->bytes, slot->size);
+    if (slot->target != NULL) lm_copier_copy(&device->base.copier, slot->target, slot->bytes, slot->size);
     return LM_OK;
 }
 
@@ -259,7 +259,7 @@ static lm_status transfer(lm_vulkan_buffer *buffer, uint64_t offset, const uint8
         if (status != LM_OK) break;
         slot->size = size - done < LM_VULKAN_STAGING_BYTES ? size - done : LM_VULKAN_STAGING_BYTES;
         slot->target = target != NULL ? target + done : NULL;
-        if (data != NULL) lm_copier_copy(&device->copier, slot->bytes, data + done, slot->size);
+        if (data != NULL) lm_copier_copy(&device->base.copier, slot->bytes, data + done, slot->size);
         status = submit_slot(device, slot, buffer, offset + done);
         done += slot->size;
     }

@@ -18,7 +18,6 @@
 #include <vulkan/vulkan.h>
 
 #include "runtime/backend.h"
-#include "runtime/copy.h"
 
 enum {
     LM_VULKAN_MIN_STORAGE_BUFFERS = 10,      /* bindings in one stage that a device must have */
@@ -150,7 +149,6 @@ typedef struct lm_vulkan_device {
     lm_buffer *staging;
     VkCommandPool staging_pool;
     lm_vulkan_slot slots[LM_VULKAN_STAGING_SLOTS];
-    lm_copier copier;
 } lm_vulkan_device;
 
 typedef struct lm_vulkan_buffer {
