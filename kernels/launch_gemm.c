@@ -83,11 +83,13 @@ enum { GEMM_TILES = sizeof gemm_tiles / sizeof *gemm_tiles };
 
 static uint32_t lanes_of(const gemm_tile *tile) { return (uint32_t)(tile->m / tile->lane_m) * (uint32_t)(tile->n / tile->lane_n); }
 
-static uint32_t shared_bytes_of(const gemm_tile *tile)
+/* With what a driver puts beside it: NVIDIA's 16 bytes, through OpenCL. */
+static uint32_t shared_bytes_of(const lm_device_info *info, const gemm_tile *tile)
 {
+    const uint32_t driver = info->backend == LM_BACKEND_OPENCL ? 64 : 0;
     const uint32_t staged = 2u * tile->depth * tile->slices * (uint32_t)(tile->m + tile->n);
     const uint32_t exchanged = tile->slices / 2u * tile->m * tile->n;
-    return 4 * (staged > exchanged ? staged : exchanged);
+    return 4 * (staged > exchanged ? staged : exchanged) + driver;
 }
 
 /* The tile with as many slices and as deep as the device's limits and the depth let it be; false: it does not fit at all. */
@@ -97,13 +99,13 @@ static bool fit_tile(const lm_device_info *info, uint32_t depth, gemm_tile *tile
     while (tile->slices > 1) {
         const uint32_t staged = (uint32_t)tile->slices * tile->depth;
         const bool fits = lanes * tile->slices <= info->max_workgroup_size && tile->slices <= info->max_workgroup_dim[1] &&
-                          shared_bytes_of(tile) <= info->shared_bytes;
+                          shared_bytes_of(info, tile) <= info->shared_bytes;
         /* Short sums are left whole, as gemv does. A part that is mostly past the end is work for nothing. */
         if (fits && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
         tile->slices /= 2;
     }
-    if (shared_bytes_of(tile) > info->shared_bytes || (tile->slices == 1 && tile->depth > 8 && depth % 16 != 0)) tile->depth = 8;
-    return shared_bytes_of(tile) <= info->shared_bytes && lanes <= info->max_workgroup_size && lanes <= info->max_workgroup_dim[0];
+    if (shared_bytes_of(info, tile) > info->shared_bytes || (tile->slices == 1 && tile->depth > 8 && depth % 16 != 0)) tile->depth = 8;
+    return shared_bytes_of(info, tile) <= info->shared_bytes && lanes <= info->max_workgroup_size && lanes <= info->max_workgroup_dim[0];
 }
 
 /* How long a product takes with a tile, in multiply-adds of a compute unit at its best. */
