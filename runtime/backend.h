@@ -49,6 +49,8 @@ struct lm_buffer {
     lm_device *device;
     uint64_t size;               /* bytes, a multiple of 4 */
     void *mapped;                /* host address where the device's memory is coherent and mapped, else NULL */
+    bool read_back;              /* lists that write it bring its content to where the host reads it fast */
+    bool is_read_back;           /* and the last one to write it has */
 };
 
 /* A kernel built for one set of specialisation constants. */
@@ -78,6 +80,8 @@ struct lm_list {
     struct lm_access *accesses;
     size_t access_count;
     size_t access_capacity;
+    lm_buffer **read_back;       /* written buffers that are to be */
+    size_t read_back_count;
 };
 
 struct lm_backend_ops {

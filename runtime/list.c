@@ -34,6 +34,7 @@ void lm_list_destroy(lm_list **out)
     if (list->device->process != (long)getpid()) return;
     if (list->running) lm_list_wait(list);
     free(list->accesses);
+    free(list->read_back);
     list->device->object_count--;
     list->device->ops->list_destroy(list);
 }
@@ -58,6 +59,18 @@ static lm_status remember(lm_list *list, const lm_access *access)
     return LM_OK;
 }
 
+/* Notes a written buffer whose content the list has to bring to the host in the end. */
+static lm_status note_written(lm_list *list, lm_buffer *buffer)
+{
+    for (size_t i = 0; i < list->read_back_count; i++)
+        if (list->read_back[i] == buffer) return LM_OK;
+    lm_buffer **grown = realloc(list->read_back, (list->read_back_count + 1) * sizeof(lm_buffer *));
+    if (grown == NULL) return lm_fail(list->device->context, LM_ERROR_OUT_OF_MEMORY, "command list: out of memory");
+    list->read_back = grown;
+    list->read_back[list->read_back_count++] = buffer;
+    return LM_OK;
+}
+
 /* Puts a barrier before a command with these accesses if one of them needs what came since the last barrier. */
 static lm_status order(lm_list *list, const lm_access *accesses, size_t count)
 {
@@ -71,6 +84,7 @@ static lm_status order(lm_list *list, const lm_access *accesses, size_t count)
     }
     for (size_t i = 0; i < count; i++) {
         lm_status status = remember(list, &accesses[i]);
+        if (status == LM_OK && accesses[i].write && accesses[i].buffer->read_back) status = note_written(list, accesses[i].buffer);
         if (status != LM_OK) return status;
     }
     return LM_OK;

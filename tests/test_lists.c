@@ -27,34 +27,46 @@ static lm_list *create_list(lm_device *device, bool timed)
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
-/* What a list wrote and what the host wrote, whichever came last. */
-ParameterizedTestParameters(lists, host_reads) { return lm_test_targets(); }
-ParameterizedTest(lm_test_target *target, lists, host_reads)
+/* What a list wrote and what the host wrote, whichever came last, of a buffer of so many words. */
+static void check_host_reads(lm_device *device, uint32_t count)
 {
-    enum { WORDS = 1000, FILLED = 300 };
-    lm_device *device = lm_test_open(target->backend, target->disable);
+    enum { FILLED = 300 };
+    const size_t bytes = count * sizeof(uint32_t);
     lm_buffer *buffer = NULL;
-    const lm_buffer_params params = {.size = WORDS * 4, .host_visible = true, .host_reads = true};
+    const lm_buffer_params params = {.size = bytes, .host_visible = true, .host_reads = true};
     cr_assert_eq(lm_buffer_create(device, &params, &buffer), LM_OK, "%s", lm_last_error());
     lm_list *list = create_list(device, true);
     cr_assert_eq(lm_list_fill(list, (lm_view){buffer, 0, FILLED * 4}, 7), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_list_end(list), LM_OK, "%s", lm_last_error());
-    uint32_t words[WORDS], back[WORDS];
+    uint32_t *words = malloc(bytes), *back = malloc(bytes);
     for (uint32_t round = 0; round < 3; round++) {
-        for (uint32_t i = 0; i < WORDS; i++) words[i] = 1000 * round + i;
-        cr_assert_eq(lm_buffer_upload(buffer, 0, words, sizeof words), LM_OK, "%s", lm_last_error());
-        cr_assert_eq(lm_buffer_download(buffer, 0, back, sizeof back), LM_OK, "%s", lm_last_error());
-        cr_expect_arr_eq(back, words, sizeof back);
+        for (uint32_t i = 0; i < count; i++) words[i] = 1000 * round + i;
+        cr_assert_eq(lm_buffer_upload(buffer, 0, words, bytes), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_buffer_download(buffer, 0, back, bytes), LM_OK, "%s", lm_last_error());
+        cr_expect_arr_eq(back, words, bytes);
         cr_assert_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
         for (uint32_t i = 0; i < FILLED; i++) words[i] = 7;
-        cr_assert_eq(lm_buffer_download(buffer, 0, back, sizeof back), LM_OK, "%s", lm_last_error());
-        cr_expect_arr_eq(back, words, sizeof back);
+        cr_assert_eq(lm_buffer_download(buffer, 0, back, bytes), LM_OK, "%s", lm_last_error());
+        cr_expect_arr_eq(back, words, bytes);
         cr_assert_eq(lm_buffer_download(buffer, 4 * 299, back, 8), LM_OK, "%s", lm_last_error());
         cr_expect(back[0] == 7 && back[1] == words[300]);
     }
+    free(words);
+    free(back);
     lm_list_destroy(&list);
     lm_buffer_destroy(&buffer);
-    lm_test_close(&device);
+}
+
+ParameterizedTestParameters(lists, host_reads) { return lm_test_targets(); }
+ParameterizedTest(lm_test_target *target, lists, host_reads)
+{
+    const uint32_t memories[] = {0, LM_CAP_UNIFIED_MEMORY}; /* off, a processor's memory is as that of a GPU */
+    for (int i = 0; i < 2; i++) {
+        lm_device *device = lm_test_open(target->backend, target->disable | memories[i]);
+        check_host_reads(device, 1000);
+        check_host_reads(device, 300000); /* which a GPU's kernels do not write to the host's memory themselves */
+        lm_test_close(&device);
+    }
 }
 
 ParameterizedTestParameters(lists, buffers_keep_bytes) { return lm_test_targets(); }

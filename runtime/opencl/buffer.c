@@ -95,7 +95,8 @@ static lm_status allocate(lm_opencl_device *device, lm_opencl_buffer *buffer, co
     if (code != CL_SUCCESS) return lm_opencl_fail(device, "clCreateBuffer", code);
     code = touch(device, buffer->memory);
     if (code != CL_SUCCESS) return lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
-    if (params->host_visible && params->host_reads && info->type == LM_DEVICE_DISCRETE) create_pinned(device, size, &buffer->copy);
+    if (params->host_visible && params->host_reads && info->type == LM_DEVICE_DISCRETE)
+        buffer->base.read_back = create_pinned(device, size, &buffer->copy);
     return LM_OK;
 }
 
@@ -220,7 +221,7 @@ lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *
         buffer->upload = NULL;
         return lm_opencl_fail(device, "clEnqueueWriteBuffer", code);
     }
-    buffer->copied = false;
+    base->is_read_back = false;
     if (status == LM_OK && takes_slots(device, size)) return transfer(device, queue, buffer->memory, offset, data, NULL, size);
     const unsigned char *bytes = data;
     for (uint64_t done = 0; status == LM_OK && done < size;) {
@@ -241,7 +242,7 @@ lm_status lm_opencl_buffer_download(lm_buffer *base, uint64_t offset, void *data
         lm_copier_copy(&device->base.copier, data, (const unsigned char *)base->mapped + offset, size);
         return LM_OK;
     }
-    if (buffer->copied) {
+    if (base->is_read_back) {
         lm_copier_copy(&device->base.copier, data, buffer->copy.bytes + offset, size);
         return LM_OK;
     }

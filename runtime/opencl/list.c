@@ -32,8 +32,6 @@ typedef struct opencl_list {
     bool timed;
     opencl_command *commands;
     size_t count, capacity;
-    lm_opencl_buffer **copied; /* written buffers that the host often reads: the list brings their content to the host */
-    size_t copied_count;
     cl_event done;             /* of the latest run, all of it */
     cl_event first, last; /* of the latest run; first only when timed, and the same as last for one command */
     double time_ns;
@@ -78,7 +76,6 @@ void lm_opencl_list_destroy(lm_list *base)
     for (size_t i = 0; i < list->count; i++)
         if (list->commands[i].kernel != NULL) cl->clReleaseKernel(list->commands[i].kernel);
     free(list->commands);
-    free(list->copied);
     free(list);
 }
 
@@ -97,22 +94,6 @@ static lm_status append(lm_list *base, const opencl_command *command)
         list->capacity = capacity;
     }
     list->commands[list->count++] = *command;
-    return LM_OK;
-}
-
-/* Notes that a command writes the buffer. */
-static lm_status note_written(lm_list *base, lm_buffer *written)
-{
-    opencl_list *list = (opencl_list *)base;
-    lm_opencl_buffer *buffer = (lm_opencl_buffer *)written;
-    if (buffer->copy.bytes == NULL) return LM_OK;
-    for (size_t i = 0; i < list->copied_count; i++)
-        if (list->copied[i] == buffer) return LM_OK;
-    lm_opencl_buffer **grown = realloc(list->copied, (list->copied_count + 1) * sizeof *grown);
-    if (grown == NULL)
-        return lm_fail(base->device->context, LM_ERROR_OUT_OF_MEMORY, "%s: command list: out of memory", base->device->info.id);
-    list->copied = grown;
-    list->copied[list->copied_count++] = buffer;
     return LM_OK;
 }
 
@@ -137,8 +118,6 @@ lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const vo
     }
     if (code == CL_SUCCESS) code = cl->clSetKernelArg(command.kernel, 1, sizeof offsets, &offsets);
     if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clSetKernelArg", code);
-    for (size_t i = 0; i < kernel->binding_count && status == LM_OK; i++)
-        if (kernel->access[i] == 'w' || kernel->access[i] == 'x') status = note_written(base, views[i].buffer);
     if (status == LM_OK) status = append(base, &command);
     if (status != LM_OK) cl->clReleaseKernel(command.kernel);
     return status;
@@ -152,8 +131,7 @@ lm_status lm_opencl_list_copy(lm_list *list, lm_view to, lm_view from)
                                     .to_offset = (size_t)to.offset,
                                     .from_offset = (size_t)from.offset,
                                     .size = (size_t)to.size};
-    lm_status status = note_written(list, to.buffer);
-    return status == LM_OK ? append(list, &command) : status;
+    return append(list, &command);
 }
 
 lm_status lm_opencl_list_fill(lm_list *list, lm_view to, uint32_t word)
@@ -163,8 +141,7 @@ lm_status lm_opencl_list_fill(lm_list *list, lm_view to, uint32_t word)
                                     .to_offset = (size_t)to.offset,
                                     .size = (size_t)to.size,
                                     .word = word};
-    lm_status status = note_written(list, to.buffer);
-    return status == LM_OK ? append(list, &command) : status;
+    return append(list, &command);
 }
 
 /* The queue is in order. */
@@ -219,19 +196,19 @@ lm_status lm_opencl_list_submit(lm_list *base)
         code = enqueue(cl, queue, &list->commands[i], kept != NULL ? &event : NULL, &call);
         if (code == CL_SUCCESS && kept != NULL) *kept = event;
     }
-    for (size_t i = 0; i < list->copied_count && code == CL_SUCCESS; i++) {
-        lm_opencl_buffer *buffer = list->copied[i];
-        cl_event *event = i + 1 == list->copied_count ? &list->done : NULL;
+    for (size_t i = 0; i < base->read_back_count && code == CL_SUCCESS; i++) {
+        lm_opencl_buffer *buffer = (lm_opencl_buffer *)base->read_back[i];
+        cl_event *event = i + 1 == base->read_back_count ? &list->done : NULL;
         call = "clEnqueueReadBuffer";
         code = cl->clEnqueueReadBuffer(queue, buffer->memory, CL_FALSE, 0, (size_t)buffer->size, buffer->copy.bytes, 0, NULL, event);
-        buffer->copied = code == CL_SUCCESS;
+        buffer->base.is_read_back = code == CL_SUCCESS;
     }
     if (code == CL_SUCCESS) {
         call = "clFlush";
         code = cl->clFlush(queue);
     }
     if (code == CL_SUCCESS) return LM_OK;
-    for (size_t i = 0; i < list->copied_count; i++) list->copied[i]->copied = false;
+    for (size_t i = 0; i < base->read_back_count; i++) base->read_back[i]->is_read_back = false;
     /* The commands before the failed one must not run on behind the caller's back. */
     lm_opencl_drain(cl, queue);
     status = lm_opencl_fail(device, call, code);

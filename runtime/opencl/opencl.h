@@ -138,8 +138,7 @@ typedef struct lm_opencl_buffer {
     uint64_t size;         /* base.size is set only after creation */
     unsigned char *shadow; /* host-visible buffers that are not mapped: what an unfinished upload still reads; else NULL */
     cl_event upload;       /* the last unfinished upload from the shadow, or NULL */
-    lm_opencl_pinned copy; /* what the host often reads: lists that write the buffer bring its content here */
-    bool copied;           /* and have done so */
+    lm_opencl_pinned copy; /* where lists that write the buffer bring its content, if it is to be read back */
 } lm_opencl_buffer;
 
 typedef struct lm_opencl_pipeline {

@@ -147,13 +147,22 @@ lm_status lm_vulkan_buffer_allocate(lm_vulkan_device *device, uint64_t size, lm_
     return LM_OK;
 }
 
-lm_status lm_vulkan_buffer_create(lm_device *device, const lm_buffer_params *params, lm_buffer **buffer)
+lm_status lm_vulkan_buffer_create(lm_device *base, const lm_buffer_params *params, lm_buffer **out)
 {
-    return lm_vulkan_buffer_allocate((lm_vulkan_device *)device, params->size,
-                                     !params->host_visible ? LM_VULKAN_DEVICE
-                                     : params->host_reads  ? LM_VULKAN_STAGING
-                                                           : LM_VULKAN_HOST,
-                                     buffer);
+    lm_vulkan_device *device = (lm_vulkan_device *)base;
+    lm_vulkan_placement placement = LM_VULKAN_DEVICE;
+    if (params->host_visible) placement = params->host_reads ? LM_VULKAN_STAGING : LM_VULKAN_HOST;
+    /* Kernels write a few results to the host's memory themselves; more of them take longer over the bus than a copy does. */
+    const bool read_back = placement == LM_VULKAN_STAGING && params->size > SMALL_BYTES &&
+                           (base->info.capabilities & LM_CAP_UNIFIED_MEMORY) == 0;
+    lm_status status = lm_vulkan_buffer_allocate(device, params->size, read_back ? LM_VULKAN_DEVICE : placement, out);
+    if (status != LM_OK || !read_back) return status;
+    status = lm_vulkan_buffer_allocate(device, params->size, LM_VULKAN_STAGING, &((lm_vulkan_buffer *)*out)->copy);
+    (*out)->read_back = status == LM_OK;
+    if (status == LM_OK) return LM_OK;
+    lm_vulkan_buffer_destroy(*out);
+    *out = NULL;
+    return status;
 }
 
 /* Also takes a buffer that was made in part. Freeing memory unmaps it. */
@@ -161,6 +170,7 @@ void lm_vulkan_buffer_destroy(lm_buffer *base)
 {
     lm_vulkan_buffer *buffer = (lm_vulkan_buffer *)base;
     lm_vulkan_device *device = (lm_vulkan_device *)base->device;
+    if (buffer->copy != NULL) lm_vulkan_buffer_destroy(buffer->copy);
     if (buffer->handle != VK_NULL_HANDLE) device->vkDestroyBuffer(device->handle, buffer->handle, NULL);
     if (buffer->memory != VK_NULL_HANDLE) {
         device->vkFreeMemory(device->handle, buffer->memory, NULL);
@@ -171,6 +181,7 @@ void lm_vulkan_buffer_destroy(lm_buffer *base)
 
 lm_status lm_vulkan_buffer_upload(lm_buffer *base, uint64_t offset, const void *data, uint64_t size)
 {
+    base->is_read_back = false;
     if (base->mapped == NULL) return lm_vulkan_stage_upload((lm_vulkan_buffer *)base, offset, data, size);
     lm_copier_copy(&base->device->copier, (uint8_t *)base->mapped + offset, data, size);
     return LM_OK;
@@ -179,6 +190,7 @@ lm_status lm_vulkan_buffer_upload(lm_buffer *base, uint64_t offset, const void *
 lm_status lm_vulkan_buffer_download(lm_buffer *base, uint64_t offset, void *data, uint64_t size)
 {
     lm_vulkan_buffer *buffer = (lm_vulkan_buffer *)base;
+    if (base->is_read_back) return lm_vulkan_buffer_download(buffer->copy, offset, data, size);
     if (base->mapped == NULL || (!buffer->cached && size >= UNCACHED_READ_BYTES && base->device->info.type != LM_DEVICE_CPU))
         return lm_vulkan_stage_download(buffer, offset, data, size);
     lm_copier_copy(&base->device->copier, data, (const uint8_t *)base->mapped + offset, size);

@@ -282,6 +282,13 @@ lm_status lm_vulkan_list_end(lm_list *base)
     lm_vulkan_device *device = device_of(list);
     if (list->queries != VK_NULL_HANDLE)
         device->vkCmdWriteTimestamp(list->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, list->queries, 1);
+    if (base->read_back_count > 0)
+        put_barrier(list, WORK_STAGES, WORK_WRITES, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
+    for (size_t i = 0; i < base->read_back_count; i++) {
+        const lm_buffer *from = base->read_back[i], *to = ((const lm_vulkan_buffer *)from)->copy;
+        VkBufferCopy region = {0, 0, from->size};
+        device->vkCmdCopyBuffer(list->commands, handle_of(from), handle_of(to), 1, &region);
+    }
     put_barrier(list, WORK_STAGES, WORK_WRITES, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     VkResult result = device->vkEndCommandBuffer(list->commands);
     return result == VK_SUCCESS ? LM_OK : lm_vulkan_fail(&device->base, "vkEndCommandBuffer", result);
@@ -301,6 +308,7 @@ lm_status lm_vulkan_list_submit(lm_list *base)
         .pCommandBuffers = &list->commands,
     };
     result = device->vkQueueSubmit(device->queue, 1, &submit, list->fence);
+    for (size_t i = 0; i < base->read_back_count; i++) base->read_back[i]->is_read_back = result == VK_SUCCESS;
     return result == VK_SUCCESS ? LM_OK : lm_vulkan_fail(&device->base, "vkQueueSubmit", result);
 }
 

@@ -156,6 +156,7 @@ typedef struct lm_vulkan_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
     bool cached;                   /* mapped memory that the processor reads fast */
+    lm_buffer *copy;               /* where lists that write the buffer bring its content, if it is to be read back */
 } lm_vulkan_buffer;
 
 typedef struct lm_vulkan_pipeline {
