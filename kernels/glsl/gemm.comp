@@ -64,7 +64,9 @@ const bool RUNS_SHARE_M = DOWN % (TRADES_M + 1) == 0, RUNS_SHARE_N = ACROSS % (T
 
 shared vec4 tile[EXCHANGED > 2 * PART ? EXCHANGED : 2 * PART];
 
-vec4 next_a[FETCH_A], next_b[FETCH_B];
+/* Parts that are on their way in registers while one is multiplied: of small tiles a part takes less time than memory. */
+const int AHEAD = TILE_M * TILE_N <= 64 * 64 ? 2 : 1;
+vec4 next_a[AHEAD * FETCH_A], next_b[AHEAD * FETCH_B];
 int at_a[FETCH_A], at_b[FETCH_B];
 
 /* Which vec4 has element (k, m) of a part that is `width` floats wide and swizzled. */
@@ -101,14 +103,14 @@ void locate(int lane, int row0, int col0)
     }
 }
 
-/* The whole part that begins at k0, into registers. */
-void fetch(int lane, int k0)
+/* The whole part that begins at k0, into registers number `set`. */
+void fetch(int lane, int k0, const int set)
 {
     [[unroll]] for (int l = 0; l < FETCH_A; l++)
-        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) next_a[l] = a4[(at_a[l] + k0) >> 2];
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) next_a[set * FETCH_A + l] = a4[(at_a[l] + k0) >> 2];
     [[unroll]] for (int l = 0; l < FETCH_B; l++)
         if (PART_B % GROUP == 0 || lane + l * GROUP < PART_B)
-            next_b[l] = b4[(at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2];
+            next_b[set * FETCH_B + l] = b4[(at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2];
 }
 
 void put_transposed(int to, vec4 v, int i, int width, int trades)
@@ -117,15 +119,15 @@ void put_transposed(int to, vec4 v, int i, int width, int trades)
     [[unroll]] for (int j = 0; j < 4; j++) tile[at + j * (width / 4)][m % 4] = v[j];
 }
 
-void put(int lane, int to)
+void put(int lane, int to, const int set)
 {
     [[unroll]] for (int l = 0; l < FETCH_A; l++)
-        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) put_transposed(to, next_a[l], lane + l * GROUP, TILE_M, TRADES_M);
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) put_transposed(to, next_a[set * FETCH_A + l], lane + l * GROUP, TILE_M, TRADES_M);
     [[unroll]] for (int l = 0; l < FETCH_B; l++) {
         int i = lane + l * GROUP;
         if (PART_B % GROUP == 0 || i < PART_B) {
-            if (B_TRANS != 0) put_transposed(to + PART_A, next_b[l], i, TILE_N, TRADES_N);
-            else tile[to + PART_A + i] = next_b[l];
+            if (B_TRANS != 0) put_transposed(to + PART_A, next_b[set * FETCH_B + l], i, TILE_N, TRADES_N);
+            else tile[to + PART_A + i] = next_b[set * FETCH_B + l];
         }
     }
 }
@@ -183,6 +185,19 @@ void store_four(int m, int n, vec4 v)
     c4[to] = v;
 }
 
+bool is_whole(int k0) { return IN4 != 0 && k0 + STAGED <= p.depth; }
+
+/* Multiplies the part from k0 on, which lies at `now`, and brings the one after it to `to`, and another on its way. */
+void advance(int lane, int slice, int x, int y, int row0, int col0, int k0, int now, int to, const int set)
+{
+    int next = k0 + STAGED, ahead = k0 + AHEAD * STAGED;
+    if (is_whole(ahead)) fetch(lane, ahead, set);
+    multiply(now + slice * (DEPTH * TILE_M / 4), now + PART_A + slice * (DEPTH * TILE_N / 4), slice * (DEPTH / 4), x, y);
+    if (is_whole(next)) put(lane, to, (set + 1) % AHEAD);
+    else if (next < p.depth) put_outer(lane, to, row0, col0, next);
+    barrier();
+}
+
 void multiply_tile(int row0, int col0)
 {
     int lx = int(gl_LocalInvocationID.x), slice = int(gl_LocalInvocationID.y), lane = slice * WG_X + lx;
@@ -193,22 +208,18 @@ void multiply_tile(int row0, int col0)
     }
     [[unroll]] for (int i = 0; i < LANE_M * RUNS_N; i++) sum[i] = vec4(0.0);
     locate(lane, row0, col0);
-    if (IN4 != 0 && STAGED <= p.depth) {
-        fetch(lane, 0);
-        put(lane, 0);
+    if (is_whole(0)) {
+        fetch(lane, 0, 0);
+        put(lane, 0, 0);
     } else {
         put_outer(lane, 0, row0, col0, 0);
     }
+    if (AHEAD > 1 && is_whole(STAGED)) fetch(lane, STAGED, 1);
     barrier();
-    int now = 0;
-    for (int k0 = STAGED; k0 - STAGED < p.depth; k0 += STAGED) {
-        bool whole = IN4 != 0 && k0 + STAGED <= p.depth;
-        if (whole) fetch(lane, k0);
-        multiply(now + slice * (DEPTH * TILE_M / 4), now + PART_A + slice * (DEPTH * TILE_N / 4), slice * (DEPTH / 4), x, y);
-        now = PART - now;
-        if (whole) put(lane, now);
-        else if (k0 < p.depth) put_outer(lane, now, row0, col0, k0);
-        barrier();
+    for (int k0 = 0; k0 < p.depth; k0 += 2 * STAGED) {
+        advance(lane, slice, x, y, row0, col0, k0, 0, PART, 0);
+        if (k0 + STAGED >= p.depth) break;
+        advance(lane, slice, x, y, row0, col0, k0 + STAGED, PART, 0, 1 % AHEAD);
     }
     int first = add_slices(lx, slice);
     if (first < 0) return;

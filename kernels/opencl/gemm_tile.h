@@ -25,6 +25,8 @@
 #define FETCH_A ((PART_A + GROUP - 1) / GROUP)
 #define FETCH_B ((PART_B + GROUP - 1) / GROUP)
 #define EXCHANGED (WG_Y / 2 * TILE_M * TILE_N / 4)
+/* Parts that are on their way in registers while one is multiplied: of small tiles a part takes less time than memory. */
+#define AHEAD (TILE_M * TILE_N <= 64 * 64 ? 2 : 1)
 /* Rows of a lane that a slice has in the end. */
 #define KEPT (LANE_M > WG_Y ? LANE_M / WG_Y : 1)
 #define SHARED (2 * PART > EXCHANGED ? 2 * PART : EXCHANGED)
@@ -139,6 +141,40 @@ static inline void lm_add_slices(float (*sum)[LANE_N], __local float *exchange, 
     else *stores = *stores && !upper;
 }
 
+/* Adds the product of a slice's part to the lane's sums. */
+static inline void lm_multiply(float (*sum)[LANE_N], __local const float4 *part, uint slice, uint x, uint y)
+{
+    __local const float4 *tile_a = part + slice * (DEPTH * TILE_M / 4);
+    __local const float4 *tile_b = part + PART_A + slice * (DEPTH * TILE_N / 4);
+#pragma unroll
+    for (int k = 0; k < DEPTH; k++) {
+        float4 in_a[RUNS_M], in_b[RUNS_N];
+        const uint k4 = slice * (DEPTH / 4) + k / 4;
+#pragma unroll
+        for (int i = 0; i < RUNS_M; i++)
+            in_a[i] = tile_a[k * (TILE_M / 4) + TRADE(i * DOWN, DOWN, y, SWIZZLE(k4, TILE_M), TILE_M)];
+#pragma unroll
+        for (int j = 0; j < RUNS_N; j++)
+            in_b[j] = tile_b[k * (TILE_N / 4) +
+                             (B_TRANS ? TRADE(j * ACROSS, ACROSS, x, SWIZZLE(k4, TILE_N), TILE_N) : j * ACROSS + x)];
+#pragma unroll
+        for (int i = 0; i < LANE_M; i++) {
+            const float4 four = in_a[i / 4];
+            const float one = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
+#pragma unroll
+            for (int j = 0; j < RUNS_N; j++) {
+                sum[i][4 * j] = LM_MAD(one, in_b[j].x, sum[i][4 * j]);
+                sum[i][4 * j + 1] = LM_MAD(one, in_b[j].y, sum[i][4 * j + 1]);
+                sum[i][4 * j + 2] = LM_MAD(one, in_b[j].z, sum[i][4 * j + 2]);
+                sum[i][4 * j + 3] = LM_MAD(one, in_b[j].w, sum[i][4 * j + 3]);
+            }
+        }
+    }
+}
+
+/* A whole part begins at k0. */
+#define WHOLE(k0) (IN4 && (k0) + STAGED <= p.depth)
+
 static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a, __global const float *b,
                                 __global const float *bias, __global const float *residual, __global float *c,
                                 __local float4 *shared, int m0, int n0)
@@ -150,7 +186,7 @@ static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a,
     const uint x = lx % ACROSS, y = lx / ACROSS;
 #endif
     float sum[LANE_M][LANE_N];
-    float4 next_a[FETCH_A], next_b[FETCH_B];
+    float4 next_a[AHEAD][FETCH_A], next_b[AHEAD][FETCH_B];
     int at_a[FETCH_A], at_b[FETCH_B];
 #pragma unroll
     for (int i = 0; i < LANE_M; i++)
@@ -167,47 +203,25 @@ static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a,
         at_b[l] = B_TRANS ? min(n0 + (int)(i / (STAGED / 4)), p.cols - 1) * p.ldb + (int)(i % (STAGED / 4)) * 4
                           : (int)(i / (TILE_N / 4)) * p.ldb + min(n0 + (int)(i % (TILE_N / 4)) * 4, p.cols - 4);
     }
-    if (IN4 && STAGED <= p.depth) {
-        lm_fetch(p, a, b, at_a, at_b, 0, next_a, next_b);
-        lm_put(shared, next_a, next_b);
+    if (WHOLE(0)) {
+        lm_fetch(p, a, b, at_a, at_b, 0, next_a[0], next_b[0]);
+        lm_put(shared, next_a[0], next_b[0]);
     } else {
         lm_put_outer(p, a, b, shared, m0, n0, 0);
     }
+    if (AHEAD > 1 && WHOLE(STAGED)) lm_fetch(p, a, b, at_a, at_b, STAGED, next_a[AHEAD - 1], next_b[AHEAD - 1]);
     barrier(CLK_LOCAL_MEM_FENCE);
-    uint half_now = 0;
-    for (int k0 = STAGED; k0 - STAGED < p.depth; k0 += STAGED) {
-        const bool whole = IN4 && k0 + STAGED <= p.depth;
-        if (whole) lm_fetch(p, a, b, at_a, at_b, k0, next_a, next_b);
-        __local const float4 *tile_a = shared + half_now + slice * (DEPTH * TILE_M / 4);
-        __local const float4 *tile_b = shared + half_now + PART_A + slice * (DEPTH * TILE_N / 4);
-#pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
-            float4 in_a[RUNS_M], in_b[RUNS_N];
-            const uint k4 = slice * (DEPTH / 4) + k / 4;
-#pragma unroll
-            for (int i = 0; i < RUNS_M; i++)
-                in_a[i] = tile_a[k * (TILE_M / 4) + TRADE(i * DOWN, DOWN, y, SWIZZLE(k4, TILE_M), TILE_M)];
-#pragma unroll
-            for (int j = 0; j < RUNS_N; j++)
-                in_b[j] = tile_b[k * (TILE_N / 4) +
-                                 (B_TRANS ? TRADE(j * ACROSS, ACROSS, x, SWIZZLE(k4, TILE_N), TILE_N) : j * ACROSS + x)];
-#pragma unroll
-            for (int i = 0; i < LANE_M; i++) {
-                const float4 four = in_a[i / 4];
-                const float one = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
-#pragma unroll
-                for (int j = 0; j < RUNS_N; j++) {
-                    sum[i][4 * j] = LM_MAD(one, in_b[j].x, sum[i][4 * j]);
-                    sum[i][4 * j + 1] = LM_MAD(one, in_b[j].y, sum[i][4 * j + 1]);
-                    sum[i][4 * j + 2] = LM_MAD(one, in_b[j].z, sum[i][4 * j + 2]);
-                    sum[i][4 * j + 3] = LM_MAD(one, in_b[j].w, sum[i][4 * j + 3]);
-                }
-            }
-        }
-        half_now = PART - half_now;
-        if (whole) lm_put(shared + half_now, next_a, next_b);
-        else if (k0 < p.depth) lm_put_outer(p, a, b, shared + half_now, m0, n0, k0);
-        barrier(CLK_LOCAL_MEM_FENCE);
+    /* Multiplies the part from k0 on, which lies at `now`, brings the one after it to `to`, and another on its way. */
+#define ADVANCE(k0, now, to, set) \
+    if (WHOLE((k0) + AHEAD * STAGED)) lm_fetch(p, a, b, at_a, at_b, (k0) + AHEAD * STAGED, next_a[set], next_b[set]); \
+    lm_multiply(sum, now, slice, x, y); \
+    if (WHOLE((k0) + STAGED)) lm_put(to, next_a[(set + 1) % AHEAD], next_b[(set + 1) % AHEAD]); \
+    else if ((k0) + STAGED < p.depth) lm_put_outer(p, a, b, to, m0, n0, (k0) + STAGED); \
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int k0 = 0; k0 < p.depth; k0 += 2 * STAGED) {
+        ADVANCE(k0, shared, shared + PART, 0)
+        if (k0 + STAGED >= p.depth) break;
+        ADVANCE(k0 + STAGED, shared + PART, shared, 1 % AHEAD)
     }
 
     uint first = 0; /* the lane's rows that sum has: first … */

@@ -6,11 +6,11 @@
  * the caller takes lm_silu. Operations stand in one order, explicitly fused, so that all kernels round alike.
  *
  * Functions take t = LM_SILU_SCALE·v and a gate that has LM_SILU_GATE in it: what exp2 wants costs nothing where v is a sum
- * whose weights can have the factor. Constants of the kernel: LM_CONV_HARDWARE_EXP in FORM: native_exp2 is within 2 ULP. TAPS:
- * the sum of several products has a rounding error of its own, as large as that of v·log2 e; where there is but one,
- * e^(h + r) = e^h + e^h·r puts that back.
+ * whose weights can have the factor. Constants of the kernel: LM_CONV_HARDWARE_EXP in FORM: native_exp2 and native_recip are
+ * within 2 ULP. TAPS: the sum of several products has a rounding error of its own, as large as that of v·log2 e; where there is
+ * but one, e^(h + r) = e^h + e^h·r puts that back.
  */
-#if LANES == 1
+#if LANES == 1 && (FORM & LM_CONV_HARDWARE_EXP)
 #define LM_SILU_INVERSE lm_hardware_recip
 #else
 #define LM_SILU_INVERSE 1.0f /
