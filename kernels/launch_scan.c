@@ -15,14 +15,15 @@ static uint32_t scan_lanes(const lm_device_info *info, uint32_t channels)
 
 /* ---- tiles (kernels/opencl/scan_tile.h) -------------------------------------------------------------------------- */
 
-/* The form of scan_tiled that suits a scan; segments 0: none does. Measured on an H200: one segment with two channels a lane
- * is the fastest where there are channels for all units, one channel a lane where there are just enough, and segments where
- * there are few. Fewer still are cut into chunks. */
+/* The form of scan_tiled that suits a scan; segments 0: none does. Measured on an H200: one segment where there are channels for
+ * all units, with two channels a lane through OpenCL if there are enough for that (2,200 to 2,300 G state/s, one: 2,050 to 2,150)
+ * and one through Vulkan, whose compiler takes more registers (2,300; two: 2,100); and segments where there are few. Fewer still
+ * are cut into chunks. */
 static lm_scan_form scan_form(const lm_device_info *info, const lm_scan_params *params)
 {
     const uint64_t across = (uint64_t)params->batch * (uint64_t)params->channels, units = lm_units_of(info);
     if (lm_class_of(info) != CLASS_GPU || params->length < 16 || across < 8 * units) return (lm_scan_form){0, 0};
-    if (across >= 48 * units) return (lm_scan_form){1, across >= 200 * units ? 2 : 1};
+    if (across >= 48 * units) return (lm_scan_form){1, info->backend == LM_BACKEND_OPENCL && across >= 96 * units ? 2 : 1};
     return (lm_scan_form){across >= 20 * units ? 4 : 8, 2};
 }
 

@@ -52,10 +52,24 @@ int lane = int(gl_LocalInvocationID.x);
         if (gate) next_z[i] = there ? z[at_z + i * p.z_stride] : 0.0; \
     }
 
+/* y of this lane's tokens, all of them in step: one after the other they would wait for each other's exp2. */
+#define FINISH(whole) \
+    if (first) { \
+        [[unroll]] for (int i = 0; i < OWN; i++) out_y[i] = fma(skip, own_u[i], out_y[i]); \
+    } else { \
+        [[unroll]] for (int i = 0; i < OWN; i++) \
+            if (writes && (whole || t0 + own_t + i < length)) out_y[i] += y[at_y + i * p.y_stride]; \
+    } \
+    if (gate) \
+        [[unroll]] for (int i = 0; i < OWN; i++) out_y[i] *= own_gate[i]; \
+    if (writes) \
+        [[unroll]] for (int i = 0; i < OWN; i++) \
+            if (whole || t0 + own_t + i < length) y[at_y + i * p.y_stride] = out_y[i];
+
 void main()
 {
     uint id = gl_LocalInvocationID.x;
-    int g = int(id % GROUP), mine = int(id / GROUP % (CHANNELS / WIDTH)) * WIDTH, segment = int(id / (GROUP * CHANNELS / WIDTH));
+    int g = int(id / 2 % GROUP), mine = int((id % 2 + id / (2 * GROUP) * 2) % APART), segment = int(id / (GROUP * APART));
     int own = int(id % CHANNELS), own_t = int(id / CHANNELS) * OWN;
     int b = int(gl_WorkGroupID.z), tile = int(gl_WorkGroupID.x) * CHANNELS, row = b * p.rows_stride;
     bool first = p.state_first == 0, gate = (p.flags & LM_SCAN_GATE) != 0 && p.state_first + STATES >= p.d_state;
@@ -71,11 +85,12 @@ void main()
     vec4 s[WIDTH], rate[WIDTH];
     float fastest[WIDTH];
     [[unroll]] for (int x = 0; x < WIDTH; x++) {
-        int c = min(tile + mine + x, last);
+        int c = min(tile + mine + x * APART, last);
         [[unroll]] for (int k = 0; k < 4; k++) {
             int n = p.state_first + 4 * g + k;
             rate[x][k] = n < n_end ? a[n * p.channels + c] * 1.44269504 : 0.0;
-            s[x][k] = SEGMENTS == 1 && resumes && n < n_end && tile + mine + x <= last ? state[kept + n * p.channels + c] : 0.0;
+            bool held_here = n < n_end && tile + mine + x * APART <= last;
+            s[x][k] = SEGMENTS == 1 && resumes && held_here ? state[kept + n * p.channels + c] : 0.0;
         }
         fastest[x] = tile_fastest(c);
     }
@@ -89,17 +104,18 @@ void main()
     }
     vec4 fetched[FETCHED];
     float next_u[OWN], next_step[OWN], next_z[OWN];
+    [[unroll]] for (int i = 0; i < OWN; i++) next_z[i] = 0.0;
     int at_u = (start + own_t) * p.u_stride + own_c, at_delta = (start + own_t) * p.delta_stride + own_c;
     int at_z = (start + own_t) * p.z_stride + p.z_offset + own_c, at_y = (start + own_t) * p.y_stride + own_c;
     FETCH(0, false)
     if (lane < CHANNELS) longest[lane] = 0u;
     barrier();
     for (int t0 = 0, odd = 0; t0 < length; t0 += TOKENS, odd ^= 1) {
-        float own_u[OWN], own_z[OWN];
+        float own_u[OWN], own_gate[OWN];
         uint most = 0u; /* bits of numbers that are not negative order as they do; what is not finite is above all */
         [[unroll]] for (int i = 0; i < OWN; i++) {
             own_u[i] = next_u[i];
-            own_z[i] = next_z[i];
+            own_gate[i] = next_z[i];
             most = max(most, floatBitsToUint(next_step[i]));
         }
         [[unroll]] for (int i = 0; i < OWN; i++) {
@@ -117,6 +133,8 @@ void main()
         [[unroll]] for (int k = 0; k < FETCHED; k++)
             if (BC_TILE % WG_X == 0 || lane + k * WG_X < BC_TILE) matrices[lane + k * WG_X] = fetched[k];
         barrier();
+        float most_here[WIDTH];
+        [[unroll]] for (int x = 0; x < WIDTH; x++) most_here[x] = uintBitsToFloat(longest[odd * CHANNELS + mine + x * APART]);
         at_u += TOKENS * p.u_stride;
         at_delta += TOKENS * p.delta_stride;
         at_z += TOKENS * p.z_stride;
@@ -127,8 +145,7 @@ void main()
         }
         if (lane < CHANNELS) longest[(odd ^ 1) * CHANNELS + lane] = 0u;
         bool is_small = true;
-        [[unroll]] for (int x = 0; x < WIDTH; x++)
-            is_small = is_small && uintBitsToFloat(longest[odd * CHANNELS + mine + x]) * fastest[x] < SMALL_STEP;
+        [[unroll]] for (int x = 0; x < WIDTH; x++) is_small = is_small && most_here[x] * fastest[x] < SMALL_STEP;
         int at_steps = segment * (STEPS / 4) * CHANNELS + mine, at_bc = segment * STEPS * 2 * GROUP + g;
         int at_sums = (segment * (STEPS / 4) * GROUP + g) * PITCH + mine;
         vec4 decay[SEGMENTS > 1 ? WIDTH * STEPS : 1];
@@ -138,7 +155,7 @@ void main()
                 s[x] = vec4(0.0);
                 total[x] = 0.0;
                 [[unroll]] for (int q = 0; q < STEPS / 4; q++) {
-                    vec4 by = steps[at_steps + q * CHANNELS + x];
+                    vec4 by = steps[at_steps + q * CHANNELS + x * APART];
                     total[x] += (by.x + by.y) + (by.z + by.w);
                 }
             }
@@ -148,15 +165,16 @@ void main()
                 [[unroll]] for (int i = 0; i < STEPS; i++) {
                     vec4 matrix_b = matrices[at_bc + i * 2 * GROUP];
                     [[unroll]] for (int x = 0; x < WIDTH; x++) {
-                        vec4 by = steps[at_steps + i / 4 * CHANNELS + x], added = inputs[at_steps + i / 4 * CHANNELS + x];
+                        int at = at_steps + i / 4 * CHANNELS + x * APART;
+                        vec4 by = steps[at], added = inputs[at];
                         decay[x * STEPS + i] = tile_decay(by[i % 4] * rate[x]);
                         s[x] = fma(decay[x * STEPS + i], s[x], added[i % 4] * matrix_b);
                     }
                 }
             }
             [[unroll]] for (int x = 0; x < WIDTH; x++) {
-                [[unroll]] for (int k = 0; k < 4; k++) ends[(segment * CHANNELS + mine + x) * STATES + 4 * g + k] = s[x][k];
-                if (g == 0) totals[segment * CHANNELS + mine + x] = total[x];
+                [[unroll]] for (int k = 0; k < 4; k++) ends[(segment * CHANNELS + mine + x * APART) * STATES + 4 * g + k] = s[x][k];
+                if (g == 0) totals[segment * CHANNELS + mine + x * APART] = total[x];
             }
             barrier();
             [[unroll]] for (int k = 0; k < HELD; k++) {
@@ -172,16 +190,19 @@ void main()
             }
             barrier();
             [[unroll]] for (int x = 0; x < WIDTH; x++)
-                [[unroll]] for (int k = 0; k < 4; k++) s[x][k] = ends[(segment * CHANNELS + mine + x) * STATES + 4 * g + k];
+                [[unroll]] for (int k = 0; k < 4; k++) s[x][k] = ends[(segment * CHANNELS + mine + x * APART) * STATES + 4 * g + k];
         }
         if (is_small) {
+            [[unroll]] for (int i = 0; i < OWN; i++) own_gate[i] *= tile_sigmoid(own_gate[i]);
             tile_walk_small(s, rate, at_steps, at_bc, at_sums, true);
         } else {
             [[unroll]] for (int q = 0; q < STEPS / 4; q++) {
                 vec4 by[WIDTH], added[WIDTH], part[WIDTH];
+                [[unroll]] for (int i = 0; i < OWN; i++)
+                    if (i % (STEPS / 4) == q) own_gate[i] *= tile_sigmoid(own_gate[i]); /* where its wait is filled */
                 [[unroll]] for (int x = 0; x < WIDTH; x++) {
-                    if (SEGMENTS == 1) by[x] = steps[at_steps + q * CHANNELS + x];
-                    added[x] = inputs[at_steps + q * CHANNELS + x];
+                    if (SEGMENTS == 1) by[x] = steps[at_steps + q * CHANNELS + x * APART];
+                    added[x] = inputs[at_steps + q * CHANNELS + x * APART];
                 }
                 [[unroll]] for (int j = 0; j < 4; j++) {
                     int i = 4 * q + j;
@@ -192,23 +213,21 @@ void main()
                         part[x][j] = dot4(matrix_c, s[x]);
                     }
                 }
-                [[unroll]] for (int x = 0; x < WIDTH; x++) sums[at_sums + q * GROUP * PITCH + x] = part[x];
+                [[unroll]] for (int x = 0; x < WIDTH; x++) sums[at_sums + q * GROUP * PITCH + x * APART] = part[x];
             }
         }
         barrier();
-        vec4 sum = vec4(0.0);
-        [[unroll]] for (int i = 0; i < OWN; i++) {
-            if (OWN % 4 != 0 || i % 4 == 0) {
-                int from = (own_t + i) / 4 * GROUP * PITCH + own;
-                sum = sums[from];
-                [[unroll]] for (int k = 1; k < GROUP; k++) sum += sums[from + k * PITCH];
-            }
-            float value = sum[OWN % 4 == 0 ? i % 4 : (own_t + i) % 4];
-            if (writes && t0 + own_t + i < length) {
-                value = first ? fma(skip, own_u[i], value) : value + y[at_y + i * p.y_stride];
-                if (gate) value *= own_z[i] * (1.0 / (1.0 + tile_exp2(own_z[i] * -1.44269504)));
-                y[at_y + i * p.y_stride] = value;
-            }
+        float out_y[OWN];
+        [[unroll]] for (int q = 0; q < (OWN + 3) / 4; q++) {
+            int from = (own_t / 4 + q) * GROUP * PITCH + own;
+            vec4 sum = sums[from];
+            [[unroll]] for (int k = 1; k < GROUP; k++) sum += sums[from + k * PITCH];
+            [[unroll]] for (int i = 4 * q; i < min(4 * q + 4, OWN); i++) out_y[i] = sum[OWN % 4 == 0 ? i % 4 : (own_t + i) % 4];
+        }
+        if (t0 + TOKENS <= length) {
+            FINISH(true)
+        } else {
+            FINISH(false)
         }
         at_y += TOKENS * p.y_stride;
     }
@@ -221,7 +240,7 @@ void main()
     }
     [[unroll]] for (int x = 0; x < WIDTH; x++) {
         [[unroll]] for (int k = 0; k < 4; k++) {
-            int n = p.state_first + 4 * g + k, c = tile + mine + x;
+            int n = p.state_first + 4 * g + k, c = tile + mine + x * APART;
             if (n < n_end && c <= last) state[kept + n * p.channels + c] = s[x][k];
         }
     }

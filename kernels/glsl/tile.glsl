@@ -4,11 +4,16 @@
  * STEPS tokens of one of SEGMENTS segments of the tile. Before and after that it is the owner of OWN tokens of one channel,
  * which it brings and finishes; neighbours own neighbouring channels, as memory wants it.
  *
+ * NVIDIA's shared memory gives 16 bytes to each lane of a warp twice as fast where lanes i and i ^ 1, or i and i ^ 2, read the
+ * same: so bit 0 of a lane is a bit of its channel, and bit 1 one of its states. A lane's channels lie APART, so that its
+ * neighbours' are next to them.
+ *
  * Shared memory has four tokens of a channel side by side, and tokens' rows of B and C as GROUP vec4 each.
  * Needs p (LM_SCAN_FIELDS), a[], bc[] and bc4[], GROUP, SEGMENTS, STEPS, WIDTH, FLAGS and common.glsl. */
 const int WG_X = int(gl_WorkGroupSize.x);
 const int STATES = 4 * GROUP;
 const int CHANNELS = WIDTH * WG_X / (GROUP * SEGMENTS);
+const int APART = CHANNELS / WIDTH; /* from one channel of a lane to the next */
 const int TOKENS = SEGMENTS * STEPS;
 const int OWN = STEPS * WIDTH / GROUP;
 const int BC_TILE = 2 * TOKENS * GROUP;
@@ -37,6 +42,8 @@ float tile_fastest(int c)
 const float SMALL_STEP = 0.0078125;
 
 float tile_exp2(float x) { return (FLAGS & LM_TILED_OWN_EXP2) != 0 ? lm_exp(x * 0.693147181) : exp2(x); }
+
+float tile_sigmoid(float x) { return 1.0 / (1.0 + tile_exp2(x * -1.44269504)); }
 
 /* 2^x − 1 within 1e-9 of itself, down to x = -0.18, which is what eight small steps come to; three terms do for one. */
 float tile_expm1(float x)
@@ -77,10 +84,10 @@ void tile_walk_small(inout vec4 s[WIDTH], vec4 rate[WIDTH], int at_steps, int at
     [[dont_unroll]] for (int i = 0; i < STEPS; i++) {
         vec4 b = matrices[at_bc + i * 2 * GROUP], c = matrices[at_bc + (i * 2 + 1) * GROUP];
         [[unroll]] for (int x = 0; x < WIDTH; x++) {
-            int at = at_steps + i / 4 * CHANNELS + x;
+            int at = at_steps + i / 4 * CHANNELS + x * APART;
             vec4 less_one = tile_small_expm1(steps[at][i % 4] * rate[x]);
             s[x] += fma(less_one, clamp(s[x], vec4(-3.4028235e38), vec4(3.4028235e38)), inputs[at][i % 4] * b);
-            if (sums_too) sums[at_sums + i / 4 * GROUP * PITCH + x][i % 4] = dot4(c, s[x]);
+            if (sums_too) sums[at_sums + i / 4 * GROUP * PITCH + x * APART][i % 4] = dot4(c, s[x]);
         }
     }
 }

@@ -4,9 +4,14 @@
  * STEPS tokens of one of SEGMENTS segments of the tile. Before and after that it is the owner of OWN tokens of one channel,
  * which it brings and finishes; neighbours own neighbouring channels, as memory wants it.
  *
+ * NVIDIA's local memory gives 16 bytes to each lane of a warp twice as fast where lanes i and i ^ 1, or i and i ^ 2, read the same:
+ * so bit 0 of a lane is a bit of its channel, and bit 1 one of its states. A lane's channels lie APART, so that its neighbours'
+ * are next to them.
+ *
  * Local memory has four tokens of a channel side by side, and tokens' rows of B and C as GROUP float4 each. */
 #define STATES (4 * GROUP)
 #define CHANNELS (WIDTH * WG_X / (GROUP * SEGMENTS))
+#define APART (CHANNELS / WIDTH)              /* from one channel of a lane to the next */
 #define TOKENS (SEGMENTS * STEPS)
 #define OWN (STEPS * WIDTH / GROUP)
 #define BC_TILE (2 * TOKENS * GROUP)
@@ -69,6 +74,8 @@ static inline float4 lm_tile_decay(float4 x)
     return (float4)(lm_fast_exp2(x.x), lm_fast_exp2(x.y), lm_fast_exp2(x.z), lm_fast_exp2(x.w));
 }
 
+static inline float lm_tile_sigmoid(float x) { return lm_fast_recip(1.0f + lm_fast_exp2(x * -1.44269504f)); }
+
 static inline float lm_dot4(float4 a, float4 b) { return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, a.x * b.x))); }
 
 #define TOKEN(v, j) ((j) == 0 ? (v).x : (j) == 1 ? (v).y : (j) == 2 ? (v).z : (v).w)
@@ -102,10 +109,10 @@ static inline void lm_tile_walk_small(float4 *s, const float4 *rate, __local con
     for (uint i = 0; i < STEPS; i++) {
         const float4 b = bc[i * 2 * GROUP], c = bc[(i * 2 + 1) * GROUP];
         EACH(x, WIDTH) {
-            const float step = ((__local const float *)(steps + i / 4 * CHANNELS + x))[i % 4];
-            const float input = ((__local const float *)(inputs + i / 4 * CHANNELS + x))[i % 4];
+            const float step = ((__local const float *)(steps + i / 4 * CHANNELS + x * APART))[i % 4];
+            const float input = ((__local const float *)(inputs + i / 4 * CHANNELS + x * APART))[i % 4];
             s[x] += fma(lm_tile_small_expm1(step * rate[x]), clamp(s[x], (float4)(-FLT_MAX), (float4)(FLT_MAX)), input * b);
-            if (sums_too) ((__local float *)(sums + i / 4 * GROUP * PITCH + x))[i % 4] = lm_dot4(c, s[x]);
+            if (sums_too) ((__local float *)(sums + i / 4 * GROUP * PITCH + x * APART))[i % 4] = lm_dot4(c, s[x]);
         }
     }
 }

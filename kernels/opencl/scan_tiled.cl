@@ -32,7 +32,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
     __local float totals[SEGMENTS * CHANNELS];
 #endif
     const uint lane = get_local_id(0);
-    const uint g = lane % GROUP, mine = lane / GROUP % (CHANNELS / WIDTH) * WIDTH, segment = lane / (GROUP * CHANNELS / WIDTH);
+    const uint g = lane / 2 % GROUP, mine = (lane % 2 + lane / (2 * GROUP) * 2) % APART, segment = lane / (GROUP * APART);
     const uint own = lane % CHANNELS, own_t = lane / CHANNELS * OWN;
     const bool first = p.state_first == 0, gate = (p.flags & LM_SCAN_GATE) && p.state_first + STATES >= p.d_state;
     const int last = p.channels - 1, n_end = min(p.state_first + STATES, p.d_state);
@@ -49,12 +49,13 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
     float4 s[WIDTH], rate[WIDTH];
     float fastest[WIDTH];
     EACH(x, WIDTH) {
-        const int c = min(tile + (int)mine + x, last);
+        const int c = min(tile + (int)mine + x * APART, last);
         float rates[4], from[4];
         EACH(k, 4) {
             const int n = p.state_first + 4 * (int)g + k;
             rates[k] = n < n_end ? a[n * p.channels + c] * 1.44269504f : 0.0f;
-            from[k] = SEGMENTS == 1 && resumes && n < n_end && tile + (int)mine + x <= last ? kept[n * p.channels + c] : 0.0f;
+            const bool held_here = n < n_end && tile + (int)mine + x * APART <= last;
+            from[k] = SEGMENTS == 1 && resumes && held_here ? kept[n * p.channels + c] : 0.0f;
         }
         rate[x] = vload4(0, rates), s[x] = vload4(0, from), fastest[x] = lm_tile_fastest(a, &p, c);
     }
@@ -70,7 +71,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
     }
 #endif
     float4 fetched[FETCHED];
-    float next_u[OWN], next_step[OWN], next_z[OWN];
+    float next_u[OWN], next_step[OWN], next_z[OWN] = {0.0f};
     int next = 0;                 /* the tile that is on its way */
     uint at_u = (start + own_t) * p.u_stride + own_c, at_delta = (start + own_t) * p.delta_stride + own_c;
     uint at_z = (start + own_t) * p.z_stride + p.z_offset + own_c, at_y = (start + own_t) * p.y_stride + own_c;
@@ -82,13 +83,22 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         next_step[i] = there ? delta[at_delta + i * p.delta_stride] : 0.0f; \
         if (gate) next_z[i] = there ? z[at_z + i * p.z_stride] : 0.0f; \
     }
+/* y of this lane's tokens, all of them in step: one after the other they would wait for each other's exp2. */
+#define FINISH(whole) \
+    if (first) { \
+        EACH(i, OWN) out[i] = fma(skip, own_u[i], out[i]); \
+    } else { \
+        EACH(i, OWN) if (writes && (whole || t0 + (int)own_t + i < length)) out[i] += y[at_y + i * p.y_stride]; \
+    } \
+    if (gate) EACH(i, OWN) out[i] *= own_gate[i]; \
+    if (writes) EACH(i, OWN) if (whole || t0 + (int)own_t + i < length) y[at_y + i * p.y_stride] = out[i];
     FETCH(false)
     if (lane < CHANNELS) longest[0][lane] = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int t0 = 0, odd = 0; t0 < length; t0 = next, odd ^= 1) {
-        float own_u[OWN], own_z[OWN];
+        float own_u[OWN], own_gate[OWN];
         uint most = 0; /* bits of numbers that are not negative order as they do; what is not finite is above all */
-        EACH(i, OWN) own_u[i] = next_u[i], own_z[i] = next_z[i], most = max(most, as_uint(next_step[i]));
+        EACH(i, OWN) own_u[i] = next_u[i], own_gate[i] = next_z[i], most = max(most, as_uint(next_step[i]));
         EACH(q, OWN / SPAN) {
             const spanv step = SPAN_LOAD(q, next_step);
             const uint to = lm_span_at(own_t + q * SPAN, CHANNELS, own);
@@ -99,6 +109,8 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         EACH(k, FETCHED)
             if (BC_TILE % WG_X == 0 || lane + k * WG_X < BC_TILE) matrices[lane + k * WG_X] = fetched[k];
         barrier(CLK_LOCAL_MEM_FENCE);
+        float most_here[WIDTH];
+        EACH(x, WIDTH) most_here[x] = as_float(longest[odd][mine + x * APART]);
         next += TOKENS, at_u += TOKENS * p.u_stride, at_delta += TOKENS * p.delta_stride, at_z += TOKENS * p.z_stride;
         if (next + TOKENS <= length) {
             FETCH(true)
@@ -107,7 +119,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         }
         if (lane < CHANNELS) longest[odd ^ 1][lane] = 0;
         bool is_small = true;
-        EACH(x, WIDTH) is_small = is_small && as_float(longest[odd][mine + x]) * fastest[x] < SMALL_STEP;
+        EACH(x, WIDTH) is_small = is_small && most_here[x] * fastest[x] < SMALL_STEP;
         const uint at_channel = segment * (STEPS / 4) * CHANNELS + mine;
         __local const float4 *bc_at = matrices + segment * STEPS * 2 * GROUP + g;
         __local float4 *sums_at = sums + (segment * (STEPS / 4) * GROUP + g) * PITCH + mine;
@@ -117,7 +129,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         EACH(x, WIDTH) {
             s[x] = (float4)(0.0f), total[x] = 0.0f;
             EACH(q, STEPS / 4) {
-                const float4 step = steps[at_channel + q * CHANNELS + x];
+                const float4 step = steps[at_channel + q * CHANNELS + x * APART];
                 total[x] += lm_dot4(step, (float4)(1.0f));
             }
         }
@@ -127,15 +139,16 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
             EACH(i, STEPS) {
                 const float4 b = bc_at[i * 2 * GROUP];
                 EACH(x, WIDTH) {
-                    const float4 step = steps[at_channel + i / 4 * CHANNELS + x], input = inputs[at_channel + i / 4 * CHANNELS + x];
+                    const uint at_token = at_channel + i / 4 * CHANNELS + x * APART;
+                    const float4 step = steps[at_token], input = inputs[at_token];
                     decay[x][i] = lm_tile_decay(TOKEN(step, i % 4) * rate[x]);
                     s[x] = fma(decay[x][i], s[x], TOKEN(input, i % 4) * b);
                 }
             }
         }
         EACH(x, WIDTH) {
-            ends[(segment * CHANNELS + mine + x) * GROUP + g] = s[x];
-            if (g == 0) totals[segment * CHANNELS + mine + x] = total[x];
+            ends[(segment * CHANNELS + mine + x * APART) * GROUP + g] = s[x];
+            if (g == 0) totals[segment * CHANNELS + mine + x * APART] = total[x];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         EACH(k, HELD) {
@@ -152,18 +165,23 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        EACH(x, WIDTH) s[x] = ends[(segment * CHANNELS + mine + x) * GROUP + g];
+        EACH(x, WIDTH) s[x] = ends[(segment * CHANNELS + mine + x * APART) * GROUP + g];
 #define DECAY(x, i) decay[x][i]
 #else
 #define DECAY(x, i) lm_tile_decay(TOKEN(step[x], i % 4) * rate[x])
 #endif
         if (is_small) {
+            EACH(i, OWN) own_gate[i] *= lm_tile_sigmoid(own_gate[i]);
             lm_tile_walk_small(s, rate, steps + at_channel, inputs + at_channel, bc_at, sums_at, true);
         } else {
             EACH(q, STEPS / 4) {
+                EACH(i, OWN) if (i % (STEPS / 4) == q) own_gate[i] *= lm_tile_sigmoid(own_gate[i]); /* where its wait is filled */
                 float4 step[WIDTH], input[WIDTH];
                 float sum[WIDTH][4];
-                EACH(x, WIDTH) step[x] = steps[at_channel + q * CHANNELS + x], input[x] = inputs[at_channel + q * CHANNELS + x];
+                EACH(x, WIDTH) {
+                    step[x] = steps[at_channel + q * CHANNELS + x * APART];
+                    input[x] = inputs[at_channel + q * CHANNELS + x * APART];
+                }
                 EACH(j, 4) {
                     const int i = 4 * q + j;
                     const float4 b = bc_at[i * 2 * GROUP], c = bc_at[(i * 2 + 1) * GROUP];
@@ -172,26 +190,22 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
                         sum[x][j] = lm_dot4(c, s[x]);
                     }
                 }
-                EACH(x, WIDTH) sums_at[q * GROUP * PITCH + x] = vload4(0, sum[x]);
+                EACH(x, WIDTH) sums_at[q * GROUP * PITCH + x * APART] = vload4(0, sum[x]);
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
+        float out[OWN];
         EACH(q, OWN / SPAN) {
             __local const spanv *from = (__local const spanv *)sums;
             const uint t = own_t + q * SPAN;
             spanv v = from[lm_span_at(t, GROUP * PITCH, own)];
             for (int k = 1; k < GROUP; k++) v += from[lm_span_at(t, GROUP * PITCH, own + k * PITCH)];
-            float sum[SPAN];
-            SPAN_STORE(v, 0, sum);
-            EACH(j, SPAN) {
-                const int i = q * SPAN + j;
-                if (writes && t0 + (int)own_t + i < length) {
-                    __global float *out = y + (at_y + i * p.y_stride);
-                    float value = first ? fma(skip, own_u[i], sum[j]) : sum[j] + *out;
-                    if (gate) value *= own_z[i] * lm_fast_recip(1.0f + lm_fast_exp2(own_z[i] * -1.44269504f));
-                    *out = value;
-                }
-            }
+            SPAN_STORE(v, q, out);
+        }
+        if (t0 + TOKENS <= length) {
+            FINISH(true)
+        } else {
+            FINISH(false)
         }
         at_y += TOKENS * p.y_stride;
     }
@@ -206,7 +220,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         float to[4];
         vstore4(s[x], 0, to);
         EACH(k, 4) {
-            const int n = p.state_first + 4 * (int)g + k, c = tile + (int)mine + x;
+            const int n = p.state_first + 4 * (int)g + k, c = tile + (int)mine + x * APART;
             if (n < n_end && c <= last) kept[n * p.channels + c] = to[k];
         }
     }
