@@ -70,7 +70,7 @@ void lm_block_plan(const lm_model *model, const lm_pass_key *key, lm_buffer *buf
     const uint64_t row = key->rows * sizeof(float), di = model->d_inner;
     const lm_scan_params scan = scan_params(model, key, first_scan(key), 0);
     uint64_t summary = 0, total = 0;
-    lm_scan_workspace(&scan, &summary, &total);
+    lm_scan_workspace(model->device, &scan, &summary, &total);
     const bool stacked = config->variant == LM_VARIANT_STCN && config->branches > 1;
     w->xz = lm_arena_take(model, buffer, offset, row * 2 * di);
     w->conv[0] = lm_arena_take(model, buffer, offset, row * di);

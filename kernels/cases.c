@@ -15,6 +15,7 @@ static const lm_case_family *family_of(lm_kernel_id kernel)
     case LM_KERNEL_CONV_STATE: return &lm_case_family_conv;
     case LM_KERNEL_SCAN:
     case LM_KERNEL_SCAN_TILED:
+    case LM_KERNEL_SCAN_ENDS:
     case LM_KERNEL_SCAN_SUMMARY:
     case LM_KERNEL_SCAN_CARRY: return &lm_case_family_scan;
     case LM_KERNEL_STATE_COPY: return &lm_case_family_state;

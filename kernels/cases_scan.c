@@ -1,5 +1,5 @@
-/* kernels/cases_scan.c: rows for scan and scan_tiled (one chunk), scan_summary and scan_carry (time cut into chunks by hand, or as planned;
- * summary, carry and scan run one after the other and all their results are compared).
+/* kernels/cases_scan.c: rows for scan and scan_tiled (one chunk), and for time cut into chunks: by hand for scan_ends and
+ * scan_tiled, and for scan_summary, as planned for scan_carry. All that a scan takes runs, and all its results are compared.
  *
  * The reference of a cut scan is that of the whole one for y and state: cutting must not be seen in them. What summary and
  * carry leave, the state in which each chunk starts, and the chunk's sum of Δ, is compared with their own references. */
@@ -126,10 +126,29 @@ static const scan_row tiled_table[] = {
     {1, 512, 512, 16, 512, false, false, true, INPUT_USUAL, LARGE, {1, 1}},
 };
 
+/* Chunks of whole tiles: one tile, several; sequences that end in the last chunk, before it and nowhere; more chunks than are
+ * added up at a time. Where what came long ago is forgotten within a chunk, and where it is not. */
+static const scan_row ends_table[] = {
+    {1, 33, 5, 1, 16, false, false, true, INPUT_USUAL, SMALL, {1, 1}},
+    {3, 40, 9, 5, 16, true, true, true, INPUT_USUAL, SMALL, {1, 2}},
+    {1, 48, 33, 16, 16, false, false, false, INPUT_USUAL, 0, {1, 1}},
+    {4, 100, 31, 16, 32, true, true, true, INPUT_USUAL, 0, {1, 1}},
+    {2, 65, 17, 29, 64, true, false, true, INPUT_USUAL, 0, {1, 2}},
+    {1, 300, 7, 8, 16, false, true, true, INPUT_USUAL, 0, {1, 1}},
+    {1, 1031, 3, 16, 512, false, false, true, INPUT_USUAL, 0, {1, 1}},
+    {1, 2500, 17, 4, 608, false, false, true, INPUT_SLOW, 0, {1, 1}},
+    {2, 4099, 3, 16, 128, true, true, true, INPUT_SLOW, 0, {1, 2}},
+    {1, 200, 19, 16, 48, false, false, true, INPUT_FAST, 0, {1, 1}},
+    {3, 90, 21, 17, 32, true, true, true, INPUT_NOT_FINITE, 0, {1, 1}},
+    {1, 6500, 3, 16, 3200, false, false, true, INPUT_NOT_FINITE, 0, {1, 1}},
+    {1, 512, 512, 16, 64, false, false, true, INPUT_USUAL, LARGE, {1, 1}},
+};
+
 static size_t count(lm_kernel_id kernel)
 {
     return kernel == LM_KERNEL_SCAN           ? sizeof whole_table / sizeof *whole_table
            : kernel == LM_KERNEL_SCAN_TILED   ? sizeof tiled_table / sizeof *tiled_table
+           : kernel == LM_KERNEL_SCAN_ENDS    ? sizeof ends_table / sizeof *ends_table
            : kernel == LM_KERNEL_SCAN_SUMMARY ? sizeof cut_table / sizeof *cut_table
                                               : sizeof planned_table / sizeof *planned_table;
 }
@@ -138,6 +157,7 @@ static const scan_row *row_of(lm_kernel_id kernel, size_t index)
 {
     return kernel == LM_KERNEL_SCAN           ? &whole_table[index]
            : kernel == LM_KERNEL_SCAN_TILED   ? &tiled_table[index]
+           : kernel == LM_KERNEL_SCAN_ENDS    ? &ends_table[index]
            : kernel == LM_KERNEL_SCAN_SUMMARY ? &cut_table[index]
                                               : &planned_table[index];
 }
@@ -169,7 +189,7 @@ static lm_status record_untiled(const lm_case *c, lm_list *list, const lm_view *
 static lm_status record_tiled(const lm_case *c, lm_list *list, const lm_view *views)
 {
     const lm_scan_views bound = bind(views);
-    const lm_scan_form form = {(uint32_t)c->spec[0], (uint32_t)c->spec[1]};
+    const lm_scan_form form = {(uint32_t)c->spec[1], (uint32_t)c->spec[2]};
     return lm_launch_scan_tiled(list, &c->params.scan, &bound, form);
 }
 
@@ -178,7 +198,10 @@ static void reference(const lm_case *c, void *const *buffers)
     enum { U, DELTA, A, BC, D, Z, ROWS, STATE, Y, SUMMARY, TOTAL };
     const int32_t spec[LM_MAX_SPEC] = {1, 1, 1, c->params.scan.d_state};
     lm_scan_params p = c->params.scan;
-    if (p.chunks > 1) {
+    if (p.chunks > 1 && c->spec[0] == LM_KERNEL_SCAN_ENDS) {
+        lm_reference_scan_ends(&p, spec, (void *[]){buffers[U], buffers[DELTA], buffers[A], buffers[BC], buffers[ROWS],
+                                                    buffers[STATE], buffers[SUMMARY]});
+    } else if (p.chunks > 1) {
         /* The carry moves the state on, and so does the whole scan below: the carry gets a copy. */
         const lm_case_buffer *state = &c->buffers[STATE];
         void *copy = malloc(state->count * sizeof(float));
@@ -190,9 +213,9 @@ static void reference(const lm_case *c, void *const *buffers)
                                                        buffers[SUMMARY], buffers[TOTAL]});
         lm_reference_scan_carry(&p, spec, (void *[]){buffers[A], buffers[TOTAL], buffers[ROWS], buffers[SUMMARY], copy});
         free(copy);
-        p.chunks = 1;
-        p.chunk_length = p.length;
     }
+    p.chunks = 1;
+    p.chunk_length = p.length;
     lm_reference_scan(&p, spec, buffers);
 }
 
@@ -277,10 +300,17 @@ static void cut(const lm_case *c, unsigned index, lm_case *part, lm_case_cut *cu
     q->z_offset = 0;
 }
 
-static void build_row(lm_case *c, const lm_device *device, const scan_row *row, lm_case_random *random)
+/* How a row is recorded: `record` of lm_case. */
+typedef lm_status record_function(const lm_case *c, lm_list *list, const lm_view *views);
+
+static void build_row(lm_case *c, const lm_device *device, const scan_row *row, record_function *how, lm_case_random *random)
 {
     lm_scan_params *p = &c->params.scan;
     set_params(p, row, device);
+    if (c->kernel == LM_KERNEL_SCAN_ENDS && lm_scan_kernel(device, p, row->form) != LM_KERNEL_SCAN_ENDS) {
+        p->chunks = 1; /* scan_summary's rows have them, and infinite states do not outlast its longest chunks */
+        p->chunk_length = p->length;
+    }
     char form[40] = "";
     if (row->form.segments > 0) snprintf(form, sizeof form, " form=%ux%u", row->form.segments, row->form.width);
     snprintf(c->name, sizeof c->name, "%s batch=%d length=%d channels=%d d_state=%d chunks=%dx%d%s%s%s%s%s",
@@ -291,9 +321,11 @@ static void build_row(lm_case *c, const lm_device *device, const scan_row *row, 
              : row->input == INPUT_SWEEP      ? " sweep"
              : row->input == INPUT_NOT_FINITE ? " not finite"
                                               : "");
-    c->record = c->kernel == LM_KERNEL_SCAN ? record_untiled : c->kernel == LM_KERNEL_SCAN_TILED ? record_tiled : record;
-    c->spec[0] = (int32_t)row->form.segments;
-    c->spec[1] = (int32_t)row->form.width;
+    c->record = how;
+    const bool ends = how != record_untiled && lm_scan_kernel(device, p, row->form) == LM_KERNEL_SCAN_ENDS;
+    c->spec[0] = ends ? LM_KERNEL_SCAN_ENDS : LM_KERNEL_SCAN;
+    c->spec[1] = (int32_t)row->form.segments;
+    c->spec[2] = (int32_t)row->form.width;
     c->cut = cut;
     c->reference = reference;
     c->work = (double)p->batch * p->length * p->channels * p->d_state * (p->chunks > 1 ? 3 : 2);
@@ -341,8 +373,9 @@ static void build_row(lm_case *c, const lm_device *device, const scan_row *row, 
                                        tolerance + 0x1p-24 * sqrt((double)d_state), 1);
     if (p->chunks > 1) {
         const size_t total = (size_t)p->batch * (size_t)p->chunks * channels;
-        lm_case_output(c, "summary", total * d_state, tolerance, 0);
-        lm_case_output(c, "total", total, 0x1p-24 * (2 + sqrt((double)p->chunk_length)), 0);
+        lm_case_output(c, "summary", total * (d_state + ends), tolerance, 0);
+        if (ends) lm_case_absent(c, "total");
+        else lm_case_output(c, "total", total, 0x1p-24 * (2 + sqrt((double)p->chunk_length)), 0);
     } else {
         lm_case_absent(c, "summary");
         lm_case_absent(c, "total");
@@ -361,7 +394,9 @@ static void build_row(lm_case *c, const lm_device *device, const scan_row *row, 
 
 static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
-    build_row(c, device, row_of(c->kernel, index), random);
+    const scan_row *row = row_of(c->kernel, index);
+    const bool untiled = c->kernel == LM_KERNEL_SCAN || c->kernel == LM_KERNEL_SCAN_SUMMARY;
+    build_row(c, device, row, row->form.segments > 0 ? record_tiled : untiled ? record_untiled : record, random);
 }
 
 static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
@@ -372,8 +407,7 @@ static lm_status build_shape(lm_case *c, const lm_device *device, const char *sh
     lm_status status = lm_case_parse(shape, keys, sizeof keys / sizeof *keys, &row);
     if (status != LM_OK)
         return status;
-    build_row(c, device, &row, random);
-    c->record = record;
+    build_row(c, device, &row, record, random);
     return LM_OK;
 }
 

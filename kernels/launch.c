@@ -51,9 +51,12 @@
  *                in shared memory where WG_X > 16,
  *                else read directly
  * scan_texel     a lane: four channels, STATES states 4·WG_X channels           1 chunk              batch
- * scan_tiled     GROUP lanes a channel, 4 states of   CHANNELS (opencl/         1                    batch
+ * scan_tiled     GROUP lanes a channel, 4 states of   CHANNELS (opencl/         1 chunk              batch
  *                WIDTH channels a lane; exactly one   scan_tile.h) channels
  *                group a tile; LANES and WG_Y are 1
+ * scan_ends      GROUP lanes a channel, 4 states a    WG_X/GROUP channels       1 chunk              batch
+ *                lane; exactly one group a tile;
+ *                LANES and WG_Y are 1
  * scan_carry     WG_Y is 1                            WG_X·LANES channels       1 state of d_state   batch
  * state_copy     WG_Y is 1                            WG_X·LANES words          1 sequence           1
  * step_in        LANES 1: four columns of in_proj a    4·WG_X columns of one     ROWS sequences       1

@@ -42,9 +42,9 @@ typedef struct lm_scan_views {
 
 /* How a scan will be cut on this device: fills params->chunks and chunk_length from batch, length, channels, d_state. */
 void lm_scan_plan(const lm_device *device, lm_scan_params *params);
-/* Bytes of summary and total for a planned scan; 0 and 0 for one chunk. */
-void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes);
-/* Records the whole scan as planned: all groups of states, and summary, carry, apply where there are chunks.
+/* Bytes of summary and total for a planned scan; 0 for what is not needed. */
+void lm_scan_workspace(const lm_device *device, const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes);
+/* Records the whole scan as planned: all groups of states, and summary, carry, apply, or ends and apply, where there are chunks.
  * params->state_first is ignored. */
 lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
 
@@ -54,6 +54,10 @@ typedef struct lm_scan_form {
 } lm_scan_form;
 lm_status lm_launch_scan_untiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views);
 lm_status lm_launch_scan_tiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views, lm_scan_form form);
+/* What that form takes on this device (segments 0: the one that lm_launch_scan chooses): LM_KERNEL_SCAN, after summary and carry
+ * where there are chunks; LM_KERNEL_SCAN_TILED for one chunk; LM_KERNEL_SCAN_ENDS, which leaves its records in `summary`, and
+ * then scan_tiled. */
+lm_kernel_id lm_scan_kernel(const lm_device *device, const lm_scan_params *params, lm_scan_form form);
 
 lm_status lm_launch_state_copy(lm_list *list, const lm_state_copy_params *params, lm_view rows, lm_view state);
 

@@ -15,60 +15,108 @@ static uint32_t scan_lanes(const lm_device_info *info, uint32_t channels)
 
 /* ---- tiles (kernels/opencl/scan_tile.h) -------------------------------------------------------------------------- */
 
+/* A tile of one segment; chunks are whole tiles, at least SHORTEST_CUT tokens of them. */
+enum { TILE_TOKENS = 16, TILE_CHANNELS = 32, SHORTEST_CUT = 64 };
+
 /* The form of scan_tiled that suits a scan; segments 0: none does. Measured on an H200: one segment where there are channels for
  * all units, with two channels a lane through OpenCL if there are enough for that (2,200 to 2,300 G state/s, one: 2,050 to 2,150)
- * and one through Vulkan, whose compiler takes more registers (2,300; two: 2,100); and segments where there are few. Fewer still
- * are cut into chunks. */
+ * and one through Vulkan, whose compiler takes more registers (2,300; two: 2,100); one segment, one channel a lane where time is
+ * cut; and segments for few channels and tokens. */
 static lm_scan_form scan_form(const lm_device_info *info, const lm_scan_params *params)
 {
     const uint64_t across = (uint64_t)params->batch * (uint64_t)params->channels, units = lm_units_of(info);
-    if (lm_class_of(info) != CLASS_GPU || params->length < 16 || across < 8 * units) return (lm_scan_form){0, 0};
+    if (lm_class_of(info) != CLASS_GPU || params->length < 16) return (lm_scan_form){0, 0};
+    if (params->chunks > 1) return (lm_scan_form){params->chunk_length >= SHORTEST_CUT ? 1 : 0, 1};
+    if (across < 8 * units) return (lm_scan_form){0, 0};
     if (across >= 48 * units) return (lm_scan_form){1, info->backend == LM_BACKEND_OPENCL && across >= 96 * units ? 2 : 1};
     return (lm_scan_form){across >= 20 * units ? 4 : 8, 2};
 }
 
+/* Whether this device can run it. Its kernels take exactly one group a tile. */
+static bool fits_tiled(const lm_device_info *info, const lm_scan_params *params, lm_scan_form form)
+{
+    if (lm_class_of(info) != CLASS_GPU && lm_class_of(info) != CLASS_PROCESSOR) return false;
+    if (form.segments > 1 && (info->capabilities & LM_CAP_LARGE_SHARED) == 0) return false;
+    if (params->chunks > 1 && (form.segments != 1 || params->chunk_length % TILE_TOKENS != 0)) return false;
+    return form.segments > 0 && info->lanes == 1 && (uint32_t)params->batch <= info->max_groups[2] &&
+           (uint32_t)params->chunks <= info->max_groups[1] && (uint32_t)params->channels <= info->max_groups[0] &&
+           lm_fit_lanes(info, 128, 1) == 128;
+}
+
+lm_kernel_id lm_scan_kernel(const lm_device *device, const lm_scan_params *params, lm_scan_form form)
+{
+    if (form.segments == 0) form = scan_form(&device->info, params);
+    if (!fits_tiled(&device->info, params, form)) return LM_KERNEL_SCAN;
+    return params->chunks > 1 ? LM_KERNEL_SCAN_ENDS : LM_KERNEL_SCAN_TILED;
+}
+
+/* Quarters of 16 states that a dispatch takes of the `left` ones there are. */
+static uint32_t quarters(uint32_t left) { return left > 8 ? 4 : left > 4 ? 2 : 1; }
+
+/* FLAGS of a dispatch for 4·group states from `first` on; `bc` is their B and C. */
+static int32_t tiled_flags(const lm_device_info *info, const lm_scan_params *params, lm_view bc, uint32_t first, uint32_t group)
+{
+    const uint32_t strides = (uint32_t)(params->bc_stride | params->b_offset | params->c_offset);
+    const bool aligned = (strides | first | (uint32_t)(bc.offset / sizeof(float))) % 4 == 0;
+    const bool vectors = aligned && (uint32_t)params->d_state - first >= 4 * group;
+    return (lm_has_good_exp2(info) ? 0 : LM_TILED_OWN_EXP2) | (vectors ? LM_TILED_VECTORS : 0);
+}
+
 /* One dispatch for each of the groups of 16, 8 or 4 states. */
-static lm_status launch_tiled(lm_list *list, const lm_scan_params *params, const lm_view *views, lm_scan_form form)
+static lm_status launch_tiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *v, lm_scan_form form)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t d_state = (uint32_t)params->d_state;
-    uint32_t alignment = (uint32_t)(params->bc_stride | params->b_offset | params->c_offset);
-    alignment |= (uint32_t)(views[3].offset / sizeof(float));
+    const lm_view ends[] = {v->u, v->delta, v->a, v->bc, v->rows, v->state, v->summary};
+    const lm_view views[] = {v->u, v->delta, v->a, v->bc, v->d, v->z, v->rows, v->state, v->y, v->summary};
     lm_scan_params p = *params;
     lm_status status = LM_OK;
-    for (uint32_t first = 0; first < d_state && status == LM_OK;) {
-        const uint32_t left = d_state - first, group = left > 8 ? 4 : left > 4 ? 2 : 1;
-        int32_t flags = lm_has_good_exp2(info) ? 0 : LM_TILED_OWN_EXP2;
-        if ((alignment | first) % 4 == 0 && left >= 4 * group) flags |= LM_TILED_VECTORS;
+    for (uint32_t first = 0, group; params->chunks > 1 && first < d_state && status == LM_OK; first += 4 * group) {
+        group = quarters(d_state - first);
+        const int32_t flags = tiled_flags(info, &p, v->bc, first, group);
+        lm_launch l = {.spec = {(int32_t)(TILE_CHANNELS * group), 1, 1, (int32_t)group, flags}};
+        lm_set_groups(&l, info, lm_ceil_div((uint32_t)p.channels, TILE_CHANNELS), (uint32_t)p.chunks, (uint32_t)p.batch);
+        p.state_first = (int)first;
+        status = lm_launch_dispatch(list, LM_KERNEL_SCAN_ENDS, &l, &p, sizeof p, ends, 7);
+    }
+    for (uint32_t first = 0, group; first < d_state && status == LM_OK; first += 4 * group) {
+        group = quarters(d_state - first);
         /* 32 channels a group, which a row of memory and 16 KiB for a tile ask for, or what 128 lanes have of segments */
         const uint32_t width = group == 1 && form.segments == 1 ? 1 : form.width;
-        const uint32_t lanes = form.segments > 1 ? 128 : 32 * group / width, channels = width * lanes / (group * form.segments);
-        lm_launch l = {.spec = {(int32_t)lanes, 1, 1, (int32_t)group, (int32_t)form.segments, form.segments > 1 ? 8 : 16,
-                                (int32_t)width, flags}};
-        lm_set_groups(&l, info, lm_ceil_div((uint32_t)p.channels, channels), 1, (uint32_t)p.batch);
+        const uint32_t lanes = form.segments > 1 ? 128 : TILE_CHANNELS * group / width;
+        const uint32_t channels = width * lanes / (group * form.segments);
+        lm_launch l = {.spec = {(int32_t)lanes, 1, 1, (int32_t)group, (int32_t)form.segments, form.segments > 1 ? 8 : TILE_TOKENS,
+                                (int32_t)width, tiled_flags(info, &p, v->bc, first, group)}};
+        lm_set_groups(&l, info, lm_ceil_div((uint32_t)p.channels, channels), (uint32_t)p.chunks, (uint32_t)p.batch);
         p.state_first = (int)first;
-        status = lm_launch_dispatch(list, LM_KERNEL_SCAN_TILED, &l, &p, sizeof p, views, 9);
-        first += 4 * group;
+        status = lm_launch_dispatch(list, LM_KERNEL_SCAN_TILED, &l, &p, sizeof p, views, 10);
     }
     return status;
 }
 
-/* Its kernel takes exactly one group a tile. */
-static bool fits_tiled(const lm_device_info *info, const lm_scan_params *params, lm_scan_form form)
-{
-    if (form.segments > 1 && (info->capabilities & LM_CAP_LARGE_SHARED) == 0) return false;
-    return form.segments > 0 && info->lanes == 1 && params->chunks == 1 && (uint32_t)params->batch <= info->max_groups[2] &&
-           (uint32_t)params->channels <= info->max_groups[0] && lm_fit_lanes(info, 128, 1) == 128;
-}
-
 lm_status lm_launch_scan_tiled(lm_list *list, const lm_scan_params *params, const lm_scan_views *views, lm_scan_form form)
 {
-    const lm_device_info *info = &list->device->info;
-    const lm_launch_class class = lm_class_of(info);
-    if (class == CLASS_NATIVE || class == CLASS_REFERENCE || !fits_tiled(info, params, form))
-        return lm_launch_scan_untiled(list, params, views);
-    const lm_view bound[] = {views->u, views->delta, views->a, views->bc, views->d, views->z, views->rows, views->state, views->y};
-    return launch_tiled(list, params, bound, form);
+    if (!fits_tiled(&list->device->info, params, form)) return lm_launch_scan_untiled(list, params, views);
+    return launch_tiled(list, params, views, form);
+}
+
+/* Chunks for scan_ends and scan_tiled: as many as fill a GPU with groups at a time, four a unit on an H200. There a second wave of
+ * them costs more than it brings (B1 L2048 Di1536: 54 µs with 11 chunks, 62 with 13), and what scan_ends adds is worth it up to
+ * some 48 channels a unit (Di 5120: 1,370 G state/s, cut in three, instead of 700; Di 8192: 1,340, in two, instead of 1,640).
+ * Where chunks would be short, segments are faster. Starts take time with the square of the chunks, whence MOST. */
+static uint32_t tiled_chunks(const lm_device *device, const lm_scan_params *params)
+{
+    enum { MOST = 128 };
+    const lm_device_info *info = &device->info;
+    const uint64_t across = (uint64_t)params->batch * (uint64_t)params->channels, units = lm_units_of(info);
+    const uint64_t groups = (uint64_t)params->batch * lm_ceil_div((uint32_t)params->channels, TILE_CHANNELS);
+    const uint64_t percent = (uint64_t)lm_knob_of(device, LM_KNOB_SCAN_CUT), longest = (uint64_t)params->length / SHORTEST_CUT;
+    const lm_scan_params cut = {.batch = params->batch, .channels = params->channels, .chunks = MOST};
+    if (lm_class_of(info) != CLASS_GPU || across >= 48 * units || !fits_tiled(info, &cut, (lm_scan_form){1, 1})) return 1;
+    const uint64_t wanted = 4 * units * (percent != 0 ? percent : 100) / 100 / groups;
+    if (across >= 8 * units && wanted > longest) return 1;
+    const uint64_t chunks = wanted < longest ? wanted : longest;
+    return chunks > MOST ? MOST : (uint32_t)chunks;
 }
 
 void lm_scan_plan(const lm_device *device, lm_scan_params *params)
@@ -91,6 +139,12 @@ void lm_scan_plan(const lm_device *device, lm_scan_params *params)
     const uint32_t shortest = 32;
     params->chunks = 1;
     params->chunk_length = params->length;
+    const uint32_t tiled = tiled_chunks(device, params);
+    if (tiled > 1) {
+        params->chunk_length = (int)(lm_ceil_div(lm_ceil_div(length, tiled), TILE_TOKENS) * TILE_TOKENS);
+        params->chunks = (int)lm_ceil_div(length, (uint32_t)params->chunk_length);
+        return;
+    }
     if (across >= enough || length < 2 * shortest || fits_tiled(info, params, scan_form(info, params))) return;
     /* On a GPU rather fewer: groups of a second wave would run alone. */
     uint64_t chunks = lm_class_of(info) == CLASS_GPU ? wanted / across : (wanted + across - 1) / across;
@@ -103,12 +157,14 @@ void lm_scan_plan(const lm_device *device, lm_scan_params *params)
     params->chunks = (int)lm_ceil_div(length, (uint32_t)params->chunk_length);
 }
 
-void lm_scan_workspace(const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes)
+void lm_scan_workspace(const lm_device *device, const lm_scan_params *params, uint64_t *summary_bytes, uint64_t *total_bytes)
 {
     *summary_bytes = *total_bytes = 0;
     if (params->chunks <= 1) return;
-    *total_bytes = sizeof(float) * (uint64_t)params->batch * (uint64_t)params->chunks * (uint64_t)params->channels;
-    *summary_bytes = *total_bytes * (uint64_t)params->d_state;
+    const bool together = lm_scan_kernel(device, params, (lm_scan_form){0, 0}) == LM_KERNEL_SCAN_ENDS;
+    const uint64_t total = sizeof(float) * (uint64_t)params->batch * (uint64_t)params->chunks * (uint64_t)params->channels;
+    *total_bytes = together ? 0 : total;
+    *summary_bytes = total * ((uint64_t)params->d_state + together);
 }
 
 lm_status lm_launch_scan(lm_list *list, const lm_scan_params *params, const lm_scan_views *views)

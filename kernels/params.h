@@ -88,14 +88,19 @@
  *   scan          bindings u, delta, a, bc, d, z, rows, state, y. chunks 1: starts from and leaves state[slot], which counts as
  *                 zero where nothing was seen; a sequence without tokens leaves it alone. Else chunk i of
  *                 sequence b starts from state[b·chunks + i] (state is then the carried summary) and state is left alone.
- *   scan_tiled    the same for one chunk, a tile of tokens at a time; state_first … state_first+4·GROUP−1.
+ *   scan_tiled    the same a tile of tokens at a time; state_first … state_first+4·GROUP−1. One more binding, ends: with several
+ *                 chunks (of whole tiles of 16 tokens), chunk i of a sequence starts from what scan_ends left there, which is the
+ *                 sum over j ≤ i of exp(A·(total of records j+1 … i))·record j, and the last one leaves state[slot].
+ *   scan_ends     bindings u, delta, a, bc, rows, state, ends. Record b·chunks + i has d_state + 1 rows of channels: for i = 0
+ *                 state[slot] (or zero, likewise) and 0, for other chunks that have tokens the last state of chunk i−1 from a
+ *                 zero start, and the sum of its Δ; nothing for chunks without. states as in scan_tiled.
  *   scan_summary  bindings u, delta, a, bc, rows, summary, total. summary[b·chunks + i][n][c]: the chunk's last state from a zero
  *                 start; total[b·chunks + i][c]: sum of the chunk's Δ. Empty chunks write zeros.
  *   scan_carry    bindings a, total, rows, summary, state. For i = 0, 1, …: s = summary[i]; summary[i] = h;
  *                 h = exp(A·total[i])·h + s, from h = state[slot] (or zero, likewise) to state[slot]; nothing of a
  *                 sequence without tokens. All d_state states in one dispatch. */
 #define LM_SCAN_GATE 1
-/* FLAGS of scan_tiled: rows of B and C are aligned groups of four floats; exp2 is written out, as the driver's is bad. */
+/* FLAGS of scan_tiled and scan_ends: rows of B and C are aligned groups of four floats; exp2 is written out, as the driver's is bad. */
 #define LM_TILED_VECTORS 1
 #define LM_TILED_OWN_EXP2 2
 #define LM_SCAN_FIELDS \

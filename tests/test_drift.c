@@ -81,7 +81,7 @@ static void run_device(drift *t, uint64_t seen, uint32_t length)
                         .rows_stride = LM_ROW_HEADS + 1};
     lm_scan_plan(t->device, &p);
     uint64_t summary_bytes, total_bytes;
-    lm_scan_workspace(&p, &summary_bytes, &total_bytes);
+    lm_scan_workspace(t->device, &p, &summary_bytes, &total_bytes);
     lm_buffer *summary = summary_bytes > 0 ? create(t->device, summary_bytes) : NULL;
     lm_buffer *total = total_bytes > 0 ? create(t->device, total_bytes) : NULL;
     lm_scan_views v = {.summary = lm_view_whole(summary), .total = lm_view_whole(total)};

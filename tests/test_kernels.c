@@ -95,6 +95,9 @@ ParameterizedTest(lm_test_target *target, kernels, scan) { run_kernel(target, LM
 ParameterizedTestParameters(kernels, scan_tiled) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, scan_tiled) { run_kernel(target, LM_KERNEL_SCAN_TILED); }
 
+ParameterizedTestParameters(kernels, scan_ends) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, scan_ends) { run_kernel(target, LM_KERNEL_SCAN_ENDS); }
+
 ParameterizedTestParameters(kernels, scan_summary) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, scan_summary) { run_kernel(target, LM_KERNEL_SCAN_SUMMARY); }
 

@@ -5,12 +5,13 @@
  * A group walks a sequence tile by tile (kernels/glsl/tile.glsl); what the next tile needs is on its way, in registers, while
  * it works on one. With one segment each lane carries its states from tile to tile. With more, for few channels, all segments
  * of a tile are walked at once from zero; lane i < CHANNELS·STATES then takes state i of the group through the segments,
- * s ← exp(A·ΣΔ)·s + what the segment added, and all are walked again from the starts so found.
+ * s ← exp(A·ΣΔ)·s + what the segment added, and all are walked again from the starts so found. Where time is cut, a group
+ * walks one chunk from what scan_ends says of those before it.
  *
  * Decays are the hardware's exp2, except in a tile in which a channel's Δ·|A| are all small: there its states take
  * s += (exp(Δ·A) − 1)·s + …, or a million roundings of a decay near 1 would add up. So results depend on where tiles begin:
  * deterministic lists take scan.
- * Grid: exactly one group for each x tile of CHANNELS channels and z sequence.
+ * Grid: exactly one group for each x tile of CHANNELS channels, y chunk and z sequence.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -36,9 +37,11 @@ layout(set = 0, binding = 5, std430) restrict readonly buffer Z { float z[]; };
 layout(set = 0, binding = 6, std430) restrict readonly buffer Rows { int rows[]; };
 layout(set = 0, binding = 7, std430) restrict buffer State { float state[]; };
 layout(set = 0, binding = 8, std430) restrict buffer Y { float y[]; };
+layout(set = 0, binding = 9, std430) restrict readonly buffer Before { float before[]; };
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/tile.glsl"
+#include "kernels/glsl/tile_start.glsl"
 
 int lane = int(gl_LocalInvocationID.x);
 
@@ -74,25 +77,30 @@ void main()
     int b = int(gl_WorkGroupID.z), tile = int(gl_WorkGroupID.x) * CHANNELS, row = b * p.rows_stride;
     bool first = p.state_first == 0, gate = (p.flags & LM_SCAN_GATE) != 0 && p.state_first + STATES >= p.d_state;
     int last = p.channels - 1, n_end = min(p.state_first + STATES, p.d_state);
-    int length = rows[row + LM_ROW_LENGTH], start = rows[row + LM_ROW_START];
-    if (length == 0) return;
-    bool resumes = rows[row + LM_ROW_SEEN] > 0;
+    int chunk = int(gl_WorkGroupID.y), t_first = chunk * p.chunk_length, left = rows[row + LM_ROW_LENGTH] - t_first;
+    int length = min(left, p.chunk_length), start = rows[row + LM_ROW_START] + t_first;
+    if (length <= 0) return;
+    bool resumes = p.chunks == 1 && rows[row + LM_ROW_SEEN] > 0;
     int kept = rows[row + LM_ROW_SLOT] * p.d_state * p.channels;
     /* Lanes past the last channel repeat it and write nothing. */
     int own_c = min(tile + own, last);
     bool writes = tile + own <= last;
     float skip = first ? d[own_c] : 0.0;
+    if (lane < CHANNELS) longest[lane] = quickest[lane] = 0u;
+    barrier();
     vec4 s[WIDTH], rate[WIDTH];
     float fastest[WIDTH];
     [[unroll]] for (int x = 0; x < WIDTH; x++) {
         int c = min(tile + mine + x * APART, last);
+        float most = 0.0;
         [[unroll]] for (int k = 0; k < 4; k++) {
             int n = p.state_first + 4 * g + k;
             rate[x][k] = n < n_end ? a[n * p.channels + c] * 1.44269504 : 0.0;
             bool held_here = n < n_end && tile + mine + x * APART <= last;
             s[x][k] = SEGMENTS == 1 && resumes && held_here ? state[kept + n * p.channels + c] : 0.0;
+            most = max(most, abs(rate[x][k]));
         }
-        fastest[x] = tile_fastest(c);
+        fastest[x] = most;
     }
     float held[HELD], held_rate[HELD], held_fastest[HELD];
     [[unroll]] for (int k = 0; k < HELD && SEGMENTS > 1; k++) {
@@ -100,7 +108,6 @@ void main()
         bool held_here = i < CHANNELS * STATES && n < n_end && tile + i / STATES <= last;
         held[k] = resumes && held_here ? state[kept + n * p.channels + c] : 0.0;
         held_rate[k] = n < n_end ? a[n * p.channels + c] * 1.44269504 : 0.0;
-        held_fastest[k] = tile_fastest(c);
     }
     vec4 fetched[FETCHED];
     float next_u[OWN], next_step[OWN], next_z[OWN];
@@ -108,8 +115,20 @@ void main()
     int at_u = (start + own_t) * p.u_stride + own_c, at_delta = (start + own_t) * p.delta_stride + own_c;
     int at_z = (start + own_t) * p.z_stride + p.z_offset + own_c, at_y = (start + own_t) * p.y_stride + own_c;
     FETCH(0, false)
-    if (lane < CHANNELS) longest[lane] = 0u;
+    [[unroll]] for (int x = 0; x < WIDTH; x++) atomicMax(quickest[mine + x * APART], floatBitsToUint(fastest[x]));
+    if (p.chunks > 1) {
+        [[unroll]] for (int x = 0; x < WIDTH; x++) {
+            int part = lane / CHANNELS + x * (GROUP / WIDTH);
+            sums[part * PITCH + own] = tile_start(b * p.chunks, chunk, p.state_first + 4 * part, own_c);
+        }
+    }
     barrier();
+    [[unroll]] for (int x = 0; x < WIDTH; x++) {
+        fastest[x] = uintBitsToFloat(quickest[mine + x * APART]);
+        if (p.chunks > 1) s[x] = sums[g * PITCH + mine + x * APART];
+    }
+    [[unroll]] for (int k = 0; k < HELD && SEGMENTS > 1; k++)
+        held_fastest[k] = uintBitsToFloat(quickest[min(CHANNELS - 1, (lane + k * WG_X) / STATES)]);
     for (int t0 = 0, odd = 0; t0 < length; t0 += TOKENS, odd ^= 1) {
         float own_u[OWN], own_gate[OWN];
         uint most = 0u; /* bits of numbers that are not negative order as they do; what is not finite is above all */
@@ -231,6 +250,7 @@ void main()
         }
         at_y += TOKENS * p.y_stride;
     }
+    if (left > length) return; /* the last chunk leaves the state */
     if (SEGMENTS > 1) {
         [[unroll]] for (int k = 0; k < HELD; k++) {
             int i = lane + k * WG_X, n = p.state_first + i % STATES, c = tile + i / STATES;

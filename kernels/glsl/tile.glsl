@@ -10,6 +10,8 @@
  *
  * Shared memory has four tokens of a channel side by side, and tokens' rows of B and C as GROUP vec4 each.
  * Needs p (LM_SCAN_FIELDS), a[], bc[] and bc4[], GROUP, SEGMENTS, STEPS, WIDTH, FLAGS and common.glsl. */
+#include "kernels/glsl/tile_decay.glsl"
+
 const int WG_X = int(gl_WorkGroupSize.x);
 const int STATES = 4 * GROUP;
 const int CHANNELS = WIDTH * WG_X / (GROUP * SEGMENTS);
@@ -27,33 +29,14 @@ shared vec4 inputs[TOKENS / 4 * CHANNELS]; /* Δ·u */
 shared vec4 matrices[BC_TILE];
 shared vec4 sums[TOKENS / 4 * GROUP * PITCH];
 shared uint longest[2 * CHANNELS]; /* the largest Δ, for tiles in turn */
+shared uint quickest[CHANNELS];    /* the largest |A| / ln 2 */
 shared float ends[ENDS * STATES];
 shared float totals[ENDS];
 
-/* The largest |A| of a channel's states. */
-float tile_fastest(int c)
-{
-    float most = 0.0;
-    for (int n = p.state_first; n < min(p.state_first + STATES, p.d_state); n++) most = max(most, abs(a[n * p.channels + c]));
-    return most;
-}
+/* Below this, Δ·|A| / ln 2 is small: 2^x is then so near 1 that its own rounding counts. */
+const float SMALL_STEP = 0.0112710550;
 
-/* Below this, Δ·|A| is small: 2^x is then so near 1 that its own rounding counts. */
-const float SMALL_STEP = 0.0078125;
-
-float tile_exp2(float x) { return (FLAGS & LM_TILED_OWN_EXP2) != 0 ? lm_exp(x * 0.693147181) : exp2(x); }
-
-float tile_sigmoid(float x) { return 1.0 / (1.0 + tile_exp2(x * -1.44269504)); }
-
-/* 2^x − 1 within 1e-9 of itself, down to x = -0.18, which is what eight small steps come to; three terms do for one. */
-float tile_expm1(float x)
-{
-    float q = fma(x, fma(x, 1.54035304e-4, 1.33335581e-3), 9.61812911e-3);
-    return x * fma(x, fma(x, fma(x, q, 5.55041087e-2), 0.240226507), 0.693147181);
-}
 vec4 tile_small_expm1(vec4 x) { return x * fma(x, fma(x, vec4(5.55041087e-2), vec4(0.240226507)), vec4(0.693147181)); }
-
-vec4 tile_decay(vec4 x) { return vec4(tile_exp2(x.x), tile_exp2(x.y), tile_exp2(x.z), tile_exp2(x.w)); }
 
 float dot4(vec4 a, vec4 b) { return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, a.x * b.x))); }
 

@@ -18,7 +18,6 @@
 #define FETCHED ((BC_TILE + WG_X - 1) / WG_X) /* float4 of B and C that a lane brings */
 #define HELD ((CHANNELS * STATES + WG_X - 1) / WG_X) /* states that a lane takes through the segments */
 #define PITCH (CHANNELS + 2)                  /* of sums: the lanes of a channel reach different banks */
-#define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
 
 /* Tokens of an owner, as many at a time as lie side by side. */
 #if OWN % 4 == 0
@@ -38,47 +37,44 @@ typedef float2 spanv;
 /* Which span of a buffer of float4 has token t (a multiple of SPAN) in column `column` of rows of `pitch` columns. */
 static inline uint lm_span_at(uint t, uint pitch, uint column) { return (t / 4 * pitch + column) * (4 / SPAN) + t % 4 / SPAN; }
 
-/* The device's own where they are good. */
-#if FLAGS & LM_TILED_OWN_EXP2
-static inline float lm_fast_exp2(float x) { return exp2(x); }
-static inline float lm_fast_recip(float x) { return 1.0f / x; }
-#else
-#define lm_fast_exp2 lm_hardware_exp2
-#define lm_fast_recip lm_hardware_recip
-#endif
+/* Below this, Δ·|A| / ln 2 is small: 2^x is then so near 1 that its own rounding counts. */
+#define SMALL_STEP 0.0112710550f
 
-/* The largest |A| of a channel's states. */
-static inline float lm_tile_fastest(__global const float *a, const lm_scan_params *p, int c)
-{
-    float most = 0.0f;
-    for (int n = p->state_first; n < min(p->state_first + STATES, p->d_state); n++) most = fmax(most, fabs(a[n * p->channels + c]));
-    return most;
-}
-
-/* Below this, Δ·|A| is small: 2^x is then so near 1 that its own rounding counts. */
-#define SMALL_STEP 0.0078125f
-
-/* 2^x − 1 within 1e-9 of itself, down to x = -0.18, which is what eight small steps come to; three terms do for one. */
-static inline float lm_tile_expm1(float x)
-{
-    const float q = fma(x, fma(x, 1.54035304e-4f, 1.33335581e-3f), 9.61812911e-3f);
-    return x * fma(x, fma(x, fma(x, q, 5.55041087e-2f), 0.240226507f), 0.693147181f);
-}
+/* The same for one small step. */
 static inline float4 lm_tile_small_expm1(float4 x)
 {
     return x * fma(x, fma(x, (float4)(5.55041087e-2f), (float4)(0.240226507f)), (float4)(0.693147181f));
 }
 
-static inline float4 lm_tile_decay(float4 x)
+/* The 4 states n … of channel c at the start of chunk `chunk`: sum over j ≤ chunk of exp(A·ΣΔ)·record j of scan_ends, ΣΔ of the
+ * chunks j … chunk−1. What is not finite stays what it is. `first` is the sequence's first record; BATCH are on their way. */
+#define BATCH 4
+static inline float4 lm_tile_start(__global const float *ends, __global const float *a, const lm_scan_params *p, int first,
+                                   int chunk, int n, int c)
 {
-    return (float4)(lm_fast_exp2(x.x), lm_fast_exp2(x.y), lm_fast_exp2(x.z), lm_fast_exp2(x.w));
+    float rates[4], since = 0.0f;
+    EACH(k, 4) rates[k] = n + k < p->d_state ? a[(n + k) * p->channels + c] * 1.44269504f : 0.0f;
+    const float4 rate = vload4(0, rates);
+    float4 s = (float4)(0.0f);
+    for (int last = chunk; last >= 0; last -= BATCH) {
+        float4 end[BATCH];
+        float by[BATCH];
+        EACH(i, BATCH) {
+            __global const float *record = ends + (first + max(last - i, 0)) * (p->d_state + 1) * p->channels + c;
+            float from[4];
+            EACH(k, 4) from[k] = i <= last && n + k < p->d_state ? record[(n + k) * p->channels] : 0.0f;
+            end[i] = vload4(0, from), by[i] = record[p->d_state * p->channels];
+        }
+        EACH(i, BATCH) {
+            const float4 x = since * rate;
+            const float4 less_one = (float4)(lm_tile_expm1(x.x), lm_tile_expm1(x.y), lm_tile_expm1(x.z), lm_tile_expm1(x.w));
+            const float4 kept = select(lm_tile_decay(x) * end[i], fma(less_one, end[i], end[i]), isgreater(x, (float4)(-0.17f)));
+            s += select(end[i], kept, isfinite(end[i]));
+            since += by[i];
+        }
+    }
+    return s;
 }
-
-static inline float lm_tile_sigmoid(float x) { return lm_fast_recip(1.0f + lm_fast_exp2(x * -1.44269504f)); }
-
-static inline float lm_dot4(float4 a, float4 b) { return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, a.x * b.x))); }
-
-#define TOKEN(v, j) ((j) == 0 ? (v).x : (j) == 1 ? (v).y : (j) == 2 ? (v).z : (v).w)
 
 /* This lane's part of B and C of the tile from row `first` on, `tokens` of it; the rest is 0. `whole`, a constant, says that
  * all are there: what is fetched is then not looked at, and nothing waits for it. */

@@ -6,13 +6,15 @@
  * registers, while it works on one. With one segment each lane carries its states from tile to tile. With more, for few
  * channels, all segments of a tile are walked at once from zero; lane i < CHANNELS·STATES then takes state i of the group
  * through the segments, s ← exp(A·ΣΔ)·s + what the segment added, and all are walked again from the starts so found.
+ * Where time is cut, a group walks one chunk (y) from what scan_ends says of those before it.
  *
  * Decays are the hardware's exp2, except in a tile in which a channel's Δ·|A| are all small: there its states take
  * s += (exp(Δ·A) − 1)·s + …, or a million roundings of a decay near 1 would add up. So results depend on where tiles begin:
- * deterministic lists take lm_scan. Exactly one group for each x tile of CHANNELS channels and z sequence. */
+ * deterministic lists take lm_scan. Exactly one group for each x tile of CHANNELS channels, y chunk and z sequence. */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
 #include "kernels/opencl/hardware.h"
+#include "kernels/opencl/tile_decay.h"
 #include "kernels/opencl/scan_tile.h"
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
@@ -20,13 +22,13 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
                             __global const float *restrict delta, __global const float *restrict a,
                             __global const float *restrict bc, __global const float *restrict d,
                             __global const float *restrict z, __global const int *restrict rows,
-                            __global float *restrict state, __global float *restrict y)
+                            __global float *restrict state, __global float *restrict y, __global const float *restrict before)
 {
     u += at.first[0], delta += at.first[1], a += at.first[2], bc += at.first[3], d += at.first[4], z += at.first[5],
-    rows += at.first[6], state += at.first[7], y += at.first[8];
+    rows += at.first[6], state += at.first[7], y += at.first[8], before += at.first[9];
     __local float4 steps[TOKENS / 4 * CHANNELS], inputs[TOKENS / 4 * CHANNELS]; /* Δ and Δ·u */
     __local float4 matrices[BC_TILE], sums[TOKENS / 4 * GROUP * PITCH];
-    __local uint longest[2][CHANNELS]; /* the largest Δ, for tiles in turn */
+    __local uint longest[2][CHANNELS], quickest[CHANNELS]; /* the largest Δ, for tiles in turn, and |A| / ln 2 */
 #if SEGMENTS > 1
     __local float4 ends[SEGMENTS * CHANNELS * GROUP];
     __local float totals[SEGMENTS * CHANNELS];
@@ -38,26 +40,31 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
     const int last = p.channels - 1, n_end = min(p.state_first + STATES, p.d_state);
     const int b = (int)get_group_id(2), tile = (int)get_group_id(0) * CHANNELS;
     __global const int *row = rows + b * p.rows_stride;
-    const int length = row[LM_ROW_LENGTH], start = row[LM_ROW_START];
-    if (length == 0) return;
-    const bool resumes = row[LM_ROW_SEEN] > 0;
+    const int chunk = (int)get_group_id(1), t_first = chunk * p.chunk_length, left = row[LM_ROW_LENGTH] - t_first;
+    const int length = min(left, p.chunk_length), start = row[LM_ROW_START] + t_first;
+    if (length <= 0) return;
+    const bool resumes = p.chunks == 1 && row[LM_ROW_SEEN] > 0;
     __global float *kept = state + row[LM_ROW_SLOT] * p.d_state * p.channels;
     /* Lanes past the last channel repeat it and write nothing. */
     const int own_c = min(tile + (int)own, last);
     const bool writes = tile + (int)own <= last;
     const float skip = first ? d[own_c] : 0.0f;
+    if (lane < CHANNELS) longest[0][lane] = quickest[lane] = 0;
+    barrier(CLK_LOCAL_MEM_FENCE);
     float4 s[WIDTH], rate[WIDTH];
     float fastest[WIDTH];
     EACH(x, WIDTH) {
         const int c = min(tile + (int)mine + x * APART, last);
-        float rates[4], from[4];
+        float rates[4], from[4], most = 0.0f;
         EACH(k, 4) {
             const int n = p.state_first + 4 * (int)g + k;
             rates[k] = n < n_end ? a[n * p.channels + c] * 1.44269504f : 0.0f;
             const bool held_here = n < n_end && tile + (int)mine + x * APART <= last;
             from[k] = SEGMENTS == 1 && resumes && held_here ? kept[n * p.channels + c] : 0.0f;
+            most = fmax(most, fabs(rates[k]));
         }
-        rate[x] = vload4(0, rates), s[x] = vload4(0, from), fastest[x] = lm_tile_fastest(a, &p, c);
+        rate[x] = vload4(0, rates), s[x] = vload4(0, from);
+        fastest[x] = most;
     }
 #if SEGMENTS > 1
     float held[HELD], held_rate[HELD], held_fastest[HELD];
@@ -67,7 +74,6 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         const bool held_here = i < CHANNELS * STATES && n < n_end && tile + (int)(i / STATES) <= last;
         held[k] = resumes && held_here ? kept[n * p.channels + c] : 0.0f;
         held_rate[k] = n < n_end ? a[n * p.channels + c] * 1.44269504f : 0.0f;
-        held_fastest[k] = lm_tile_fastest(a, &p, c);
     }
 #endif
     float4 fetched[FETCHED];
@@ -93,8 +99,21 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
     if (gate) EACH(i, OWN) out[i] *= own_gate[i]; \
     if (writes) EACH(i, OWN) if (whole || t0 + (int)own_t + i < length) y[at_y + i * p.y_stride] = out[i];
     FETCH(false)
-    if (lane < CHANNELS) longest[0][lane] = 0;
+    EACH(x, WIDTH) atomic_max(&quickest[mine + x * APART], as_uint(fastest[x]));
+    if (p.chunks > 1) {
+        EACH(x, WIDTH) {
+            const uint part = lane / CHANNELS + x * (GROUP / WIDTH);
+            sums[part * PITCH + own] = lm_tile_start(before, a, &p, b * p.chunks, chunk, p.state_first + 4 * (int)part, own_c);
+        }
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
+    EACH(x, WIDTH) {
+        fastest[x] = as_float(quickest[mine + x * APART]);
+        if (p.chunks > 1) s[x] = sums[g * PITCH + mine + x * APART];
+    }
+#if SEGMENTS > 1
+    EACH(k, HELD) held_fastest[k] = as_float(quickest[min((uint)CHANNELS - 1, (lane + k * WG_X) / STATES)]);
+#endif
     for (int t0 = 0, odd = 0; t0 < length; t0 = next, odd ^= 1) {
         float own_u[OWN], own_gate[OWN];
         uint most = 0; /* bits of numbers that are not negative order as they do; what is not finite is above all */
@@ -209,6 +228,7 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
         }
         at_y += TOKENS * p.y_stride;
     }
+    if (left > length) return; /* the last chunk leaves the state */
 #if SEGMENTS > 1
     EACH(k, HELD) {
         const uint i = lane + k * WG_X;

@@ -16,6 +16,7 @@ void lm_reference_conv(const void *params, const int32_t *spec, void *const *buf
 void lm_reference_conv_state(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_conv_window(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_scan(const void *params, const int32_t *spec, void *const *buffers);
+void lm_reference_scan_ends(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_scan_summary(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_scan_carry(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_state_copy(const void *params, const int32_t *spec, void *const *buffers);
