@@ -59,6 +59,12 @@ static bench_work step_scan_work(const lm_step_scan_params *p)
     return (bench_work){bytes, 6 * states + 2.0 * p->rows * p->channels * p->rank, states, 1e-9 * bytes, "GB/s"};
 }
 
+static bench_work step_out_work(const lm_step_out_params *p)
+{
+    const double weights = (double)p->depth * p->cols, bytes = 4 * (weights + (double)p->rows * (p->depth + 2.0 * p->cols));
+    return (bench_work){bytes, 2 * p->rows * weights, 0, 1e-9 * bytes, "GB/s"};
+}
+
 bench_work bench_work_of(const lm_case *c)
 {
     switch (c->kernel) {
@@ -76,6 +82,7 @@ bench_work bench_work_of(const lm_case *c)
     case LM_KERNEL_SCAN_CARRY: return scan_work(&c->params.scan);
     case LM_KERNEL_STEP_IN: return step_in_work(&c->params.step_in);
     case LM_KERNEL_STEP_SCAN: return step_scan_work(&c->params.step_scan);
+    case LM_KERNEL_STEP_OUT: return step_out_work(&c->params.step_out);
     case LM_KERNEL_STATE_COPY: return plain_work(c->params.state_copy.batch, c->params.state_copy.words, 2, 0, 0);
     case LM_KERNEL_RMSNORM: return plain_work(c->params.rmsnorm.rows, c->params.rmsnorm.cols, 2, 4, 0);
     case LM_KERNEL_EMBED: return plain_work(c->params.embed.rows, c->params.embed.cols, 2, 0, 0);

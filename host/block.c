@@ -193,10 +193,8 @@ lm_status lm_block_record(const lm_model *model, uint32_t index, lm_list *list, 
     lm_view u;
     lm_step step;
     lm_status status = LM_OK;
-    if (lm_step_plan_block(model, key, &step)) {
-        status = lm_step_record(model, index, list, w, key, &step, rows, x);
-        return status == LM_OK ? linear(list, &block->out_proj, total, di, 0, w->y, block->out_bias, residual, out) : status;
-    }
+    if (lm_step_plan_block(model, key, &step))
+        return lm_step_record(model, index, list, w, key, &step, rows, x, residual, out);
     if (block->norm.buffer != NULL) {
         const lm_rmsnorm_params norm = {.rows = total, .cols = dm, .epsilon = (float)model->config.norm_epsilon};
         status = lm_launch_rmsnorm(list, &norm, x, block->norm, normed);

@@ -259,9 +259,9 @@ typedef struct lm_step {
 } lm_step;
 /* False where the general kernels are to run. */
 bool lm_step_plan_block(const lm_model *model, const lm_pass_key *key, lm_step *step);
-/* y = block(x) up to out_proj. */
+/* out = block(x) (+ residual), as lm_block_record. */
 lm_status lm_step_record(const lm_model *model, uint32_t block, lm_list *list, const lm_block_workspace *workspace,
-                         const lm_pass_key *key, const lm_step *step, lm_view rows, lm_view x);
+                         const lm_pass_key *key, const lm_step *step, lm_view rows, lm_view x, lm_view residual, lm_view out);
 
 /* y[:, c_offset …] = x·Wᵀ, piece by piece. */
 lm_status lm_matrix_record(lm_list *list, const lm_matrix *matrix, const lm_gemm_params *params, lm_view x, lm_view bias,

@@ -28,7 +28,7 @@ bool lm_step_plan_block(const lm_model *model, const lm_pass_key *key, lm_step *
     const lm_view *rings = key->state->history + lm_state_layer(model, key->bank, 0) * model->rings;
     lm_view history;
     if (key->longest != 1 || key->rows != key->pieces || model->deterministic || block->in_proj.piece_count != 1
-        || block->x_proj.piece_count != 1 || block->dt_proj.piece_count != 1 || key->state->rollback > 0 || !join_rings(model, key, 0, &history))
+        || block->x_proj.piece_count != 1 || block->dt_proj.piece_count != 1 || block->out_proj.piece_count != 1 || key->state->rollback > 0 || !join_rings(model, key, 0, &history))
         return false;
     step->in = (lm_step_in_params){
         .rows = (int)rows,
@@ -77,7 +77,7 @@ static lm_status multiply(lm_list *list, const lm_matrix *matrix, int rows, int 
 }
 
 lm_status lm_step_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w, const lm_pass_key *key,
-                         const lm_step *step, lm_view rows, lm_view x)
+                         const lm_step *step, lm_view rows, lm_view x, lm_view residual, lm_view out)
 {
     const lm_block *block = &model->blocks[index];
     lm_view history;
@@ -110,5 +110,19 @@ lm_status lm_step_record(const lm_model *model, uint32_t index, lm_list *list, c
             status = multiply(list, &block->pointwise, n, (int)step->wide_offset, u, w->step, block->pointwise_bias);
         if (status == LM_OK) status = multiply(list, &block->x_proj, n, u, step->scan.part_offset, w->step, (lm_view){0});
     }
-    return status == LM_OK ? lm_launch_step_scan(list, &step->scan, &scan) : status;
+    if (status == LM_OK) status = lm_launch_step_scan(list, &step->scan, &scan);
+    const lm_step_out_views last = {
+        .x = w->y,
+        .weight = block->out_proj.pieces[0].view,
+        .bias = block->out_bias,
+        .residual = residual,
+        .out = out,
+    };
+    const lm_step_out_params params = {
+        .rows = step->in.rows,
+        .depth = (int)block->out_proj.in,
+        .cols = (int)block->out_proj.out,
+        .flags = (last.bias.buffer != NULL ? LM_STEP_BIAS : 0) | (residual.buffer != NULL ? LM_STEP_RESIDUAL : 0),
+    };
+    return status == LM_OK ? lm_launch_step_out(list, &params, &last) : status;
 }

@@ -20,7 +20,8 @@ static const lm_case_family *family_of(lm_kernel_id kernel)
     case LM_KERNEL_SCAN_CARRY: return &lm_case_family_scan;
     case LM_KERNEL_STATE_COPY: return &lm_case_family_state;
     case LM_KERNEL_STEP_IN:
-    case LM_KERNEL_STEP_SCAN: return &lm_case_family_step;
+    case LM_KERNEL_STEP_SCAN:
+    case LM_KERNEL_STEP_OUT: return &lm_case_family_step;
     default: return &lm_case_family_rows;
     }
 }

@@ -55,6 +55,7 @@ struct lm_case {
         lm_state_copy_params state_copy;
         lm_step_in_params step_in;
         lm_step_scan_params step_scan;
+        lm_step_out_params step_out;
         lm_rmsnorm_params rmsnorm;
         lm_embed_params embed;
         lm_argmax_params argmax;

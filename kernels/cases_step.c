@@ -1,4 +1,4 @@
-/* kernels/cases_step.c: rows for step_in and step_scan. */
+/* kernels/cases_step.c: rows for step_in, step_scan and step_out. */
 #include "kernels/cases.h"
 
 #include <math.h>
@@ -28,7 +28,15 @@ typedef struct scan_row {
     unsigned tags;
 } scan_row;
 
-enum { NORM = LM_STEP_NORM, BIAS = LM_STEP_BIAS, CONCAT = LM_STEP_CONCAT, STACKED = LM_STEP_STACKED };
+typedef struct out_row {
+    int rows, depth, cols;
+    int flags;    /* LM_STEP_... */
+    int in_place; /* the residual is where the result goes */
+    step_input input;
+    unsigned tags;
+} out_row;
+
+enum { RESIDUAL = LM_STEP_RESIDUAL, NORM = LM_STEP_NORM, BIAS = LM_STEP_BIAS, CONCAT = LM_STEP_CONCAT, STACKED = LM_STEP_STACKED };
 enum { QUICK = LM_CASE_QUICK, SMALL = LM_CASE_SMALL, LARGE = LM_CASE_LARGE };
 
 /* Channels around tiles (16, 32), depths around what the lanes of a group take at once (4 times 4 to 64), rows around 1, 2, 4, 8. */
@@ -80,14 +88,40 @@ static const scan_row scan_table[] = {
     {8, 5120, 16, 160, 160, 0, INPUT_USUAL, LARGE},
 };
 
+/* Columns around tiles (8, 16), depths as above. */
+static const out_row out_table[] = {
+    {1, 1, 1, 0, 0, INPUT_USUAL, QUICK | SMALL},
+    {2, 7, 9, BIAS, 0, INPUT_USUAL, QUICK | SMALL},
+    {1, 16, 8, BIAS | RESIDUAL, 0, INPUT_USUAL, QUICK | SMALL},
+    {3, 20, 12, RESIDUAL, 1, INPUT_USUAL, QUICK | SMALL},
+    {1, 127, 17, RESIDUAL, 1, INPUT_USUAL, 0},
+    {1, 128, 16, 0, 0, INPUT_USUAL, QUICK},
+    {1, 129, 33, BIAS | RESIDUAL, 1, INPUT_USUAL, QUICK},
+    {5, 512, 24, RESIDUAL, 1, INPUT_USUAL, QUICK},
+    {7, 515, 31, BIAS, 0, INPUT_USUAL, 0},
+    {8, 640, 40, RESIDUAL, 0, INPUT_USUAL, 0},
+    {17, 256, 20, RESIDUAL, 1, INPUT_USUAL, 0},
+    {1, 1536, 768, RESIDUAL, 1, INPUT_USUAL, LARGE},
+    {4, 200, 36, BIAS | RESIDUAL, 0, INPUT_NOT_FINITE, QUICK},
+    {3, 96, 16, RESIDUAL, 1, INPUT_NOT_FINITE, 0},
+};
+
 static size_t count(lm_kernel_id kernel)
 {
-    return kernel == LM_KERNEL_STEP_IN ? sizeof in_table / sizeof *in_table : sizeof scan_table / sizeof *scan_table;
+    switch (kernel) {
+    case LM_KERNEL_STEP_IN: return sizeof in_table / sizeof *in_table;
+    case LM_KERNEL_STEP_OUT: return sizeof out_table / sizeof *out_table;
+    default: return sizeof scan_table / sizeof *scan_table;
+    }
 }
 
 static unsigned tags_of(lm_kernel_id kernel, size_t index)
 {
-    return kernel == LM_KERNEL_STEP_IN ? in_table[index].tags : scan_table[index].tags;
+    switch (kernel) {
+    case LM_KERNEL_STEP_IN: return in_table[index].tags;
+    case LM_KERNEL_STEP_OUT: return out_table[index].tags;
+    default: return scan_table[index].tags;
+    }
 }
 
 static lm_status record_in(const lm_case *c, lm_list *list, const lm_view *v)
@@ -100,6 +134,12 @@ static lm_status record_scan(const lm_case *c, lm_list *list, const lm_view *v)
 {
     const lm_step_scan_views views = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
     return lm_launch_step_scan(list, &c->params.step_scan, &views);
+}
+
+static lm_status record_out(const lm_case *c, lm_list *list, const lm_view *v)
+{
+    const lm_step_out_views views = {v[0], v[1], v[2], v[3], v[4]};
+    return lm_launch_step_out(list, &c->params.step_out, &views);
 }
 
 /* A row table of sequences of one token, taken off the case again, to be put where it is bound. */
@@ -288,10 +328,41 @@ static void build_scan(lm_case *c, const scan_row *row, lm_case_random *random)
     lm_case_floats(in)[(size_t)p->part_offset + 2 * parts * width + rank] = NAN;
 }
 
+/* ---- step_out ---------------------------------------------------------------------------------------------------- */
+
+static void build_out(lm_case *c, const out_row *row, lm_case_random *random)
+{
+    const size_t rows = (size_t)row->rows, depth = (size_t)row->depth, cols = (size_t)row->cols;
+    c->params.step_out = (lm_step_out_params){
+        .rows = row->rows, .depth = row->depth, .cols = row->cols, .flags = row->flags,
+    };
+    snprintf(c->name, sizeof c->name, "step_out rows=%d depth=%d cols=%d%s%s%s%s", row->rows, row->depth, row->cols,
+             row->flags & BIAS ? " bias" : "", row->flags & RESIDUAL ? " residual" : "", row->in_place ? " in place" : "",
+             row->input == INPUT_NOT_FINITE ? " not finite" : "");
+    c->record = record_out;
+    c->work = (double)rows * (double)depth * (double)cols;
+    lm_case_buffer *x = lm_case_input(c, "x", rows * depth);
+    lm_case_fill(x, random, 1, 0, 0, rows * depth, -1, 1);
+    lm_case_buffer *weight = lm_case_input(c, "weight", depth * cols);
+    lm_case_fill(weight, random, 1, 0, 0, depth * cols, -1, 1);
+    input(c, random, "bias", (row->flags & BIAS) != 0, cols, -1, 1);
+    if (row->in_place) lm_case_shared(c, "residual", 4);
+    else input(c, random, "residual", (row->flags & RESIDUAL) != 0, rows * cols, -1, 1);
+    const double root = sqrt((double)depth); /* kernels/cases_gemm.c */
+    lm_case_buffer *out = lm_case_output(c, "out", rows * cols, 0x1p-24 * (6 + 2.5 * root), fmax(1, root / 3));
+    if (row->in_place) lm_case_fill(out, random, 1, 0, 0, rows * cols, -1, 1);
+    if (c->failed || row->input != INPUT_NOT_FINITE) return;
+    lm_case_floats(x)[5] = NAN;
+    lm_case_floats(x)[2 * depth - 1] = INFINITY;
+    lm_case_floats(weight)[cols - 1] = NAN;
+}
+
 static void build(lm_case *c, const lm_device *device, size_t index, lm_case_random *random)
 {
     if (c->kernel == LM_KERNEL_STEP_IN)
         build_in(c, device, &in_table[index], random);
+    else if (c->kernel == LM_KERNEL_STEP_OUT)
+        build_out(c, &out_table[index], random);
     else
         build_scan(c, &scan_table[index], random);
 }
@@ -310,6 +381,15 @@ static lm_status build_shape(lm_case *c, const lm_device *device, const char *sh
         lm_status status = lm_case_parse(shape, in_keys, sizeof in_keys / sizeof *in_keys, &in);
         if (status == LM_OK)
             build_in(c, device, &in, random);
+        return status;
+    }
+    if (c->kernel == LM_KERNEL_STEP_OUT) {
+        out_row out = {1, 1536, 768, RESIDUAL, 1, INPUT_USUAL, LARGE};
+        static const lm_case_key out_keys[] = {{"B", offsetof(out_row, rows)}, {"K", offsetof(out_row, depth)},
+                                               {"N", offsetof(out_row, cols)}};
+        lm_status status = lm_case_parse(shape, out_keys, sizeof out_keys / sizeof *out_keys, &out);
+        if (status == LM_OK)
+            build_out(c, &out, random);
         return status;
     }
     lm_status status = lm_case_parse(shape, scan_keys, sizeof scan_keys / sizeof *scan_keys, &scan);

@@ -63,12 +63,16 @@
  *                lane; lanes y < SPLIT take k =        half of in_proj
  *                4·y … 4·y+3 and on by 4·SPLIT, and
  *                are summed in order of y, unless
- *                SPLIT is 1; the others read rings
+ *                SPLIT is 1; the others read rings;
+ *                AHEAD fours of rows are loaded at
+ *                once; WIDTH columns of x_proj, or
+ *                0: they are loaded when needed
  *       LANES 16 one lane a group                     LANES·SPLIT columns       ROWS sequences       1
  * step_scan      LANES 1: a channel a lane; lanes of  WG_X channels             1 sequence           1
  *                one x share its states and ranks
  *       LANES 16 one lane a group; any number of      LANES channels            1 sequence           1
  *                groups divides the channels
+ * step_out       as step_in, of all of out_proj       4·WG_X columns            ROWS sequences       1
  * rmsnorm,       one group a row: WG_X lanes stride   1 row                     1                    1
  * argmax,        over its columns, then a tree in
  * cross_entropy  shared memory (WG_X is a power of

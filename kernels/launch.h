@@ -73,6 +73,11 @@ typedef struct lm_step_scan_views {
 } lm_step_scan_views;
 lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *views);
 
+typedef struct lm_step_out_views {
+    lm_view x, weight, bias, residual, out;
+} lm_step_out_views;
+lm_status lm_launch_step_out(lm_list *list, const lm_step_out_params *params, const lm_step_out_views *views);
+
 /* Are these kernels for sizes like these, and better than the general ones? */
 bool lm_step_fits(const lm_device *device, const lm_step_in_params *in, const lm_step_scan_params *scan);
 

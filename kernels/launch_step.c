@@ -13,43 +13,76 @@ static uint32_t power_of_2(uint32_t n, uint32_t limit)
 static bool whole_fours(const lm_view *view) { return view->offset % 16 == 0; }
 
 /* Short sums are left whole: they are then in gemm's order, and a step gives nearly the bits of a forward. */
-static bool is_short(const lm_step_in_params *p) { return p->depth < 128; }
+static bool is_short(uint32_t depth) { return depth < 128; }
+
+/* ---- the product ------------------------------------------------------------------------------------------------- */
+
+/* Lanes of a group along y that sum, a multiple of four of them and at most one a four of rows of the matrix; 1: they do not share. */
+static uint32_t split_of(uint32_t x, uint32_t depth, uint32_t limit)
+{
+    if (is_short(depth)) return 1;
+    const uint32_t split = lm_min_u32(lm_min_u32(x > 8 ? 32 : 256 / x, limit), (lm_ceil_div(depth, 4) + 3) / 4 * 4) / 4 * 4;
+    return split > 0 ? split : 1;
+}
+
+/* Fours of rows of the matrix that a lane has on their way at once: all, if they are few, or two, so that registers are left for
+ * two groups on a unit. */
+static uint32_t ahead_of(uint32_t depth, uint32_t split, uint32_t row_tile)
+{
+    const uint32_t fours = lm_ceil_div(depth, 4 * split), most = row_tile <= 2 && fours <= 3 ? 3 : row_tile <= 4 ? 2 : 1;
+    return lm_min_u32(fours, most);
+}
+
+/* Columns of a tile: as many as leave two groups for every unit, for the wider they are, the better memory is read. */
+static uint32_t tile_of(const lm_device_info *info, uint32_t halves, uint32_t columns, uint32_t least)
+{
+    uint32_t tile = least;
+    while (tile < 64 && halves * lm_ceil_div(columns, tile) > 2 * lm_units_of(info)) tile += 8;
+    return tile;
+}
+
+/* Floats of shared memory that a tile's sums take. */
+static uint64_t shared_sums(uint64_t tile, uint64_t split) { return (split + split / 4 + 1) * (tile + 1); }
 
 /* ---- step_in ----------------------------------------------------------------------------------------------------- */
 
 void lm_step_plan(const lm_device *device, lm_step_in_params *p)
 {
     const lm_device_info *info = &device->info;
-    const uint32_t channels = (uint32_t)p->channels, units = lm_units_of(info);
     p->tile = 64;
-    /* Narrow tiles where wide ones would be too few for the device. */
-    if (lm_class_of(info) == CLASS_GPU && !is_short(p)) p->tile = 2 * lm_ceil_div(channels, 32) < units ? 16 : 32;
-    while (p->tile > 16 && 2 * (uint64_t)p->branches * (uint64_t)p->tile * sizeof(float) > info->shared_bytes / 2) p->tile /= 2;
+    if (lm_class_of(info) == CLASS_GPU && !is_short((uint32_t)p->depth)) p->tile = (int)tile_of(info, 2, (uint32_t)p->channels, 16);
+    while (p->tile > 16 && 2 * (uint64_t)p->branches * (uint64_t)p->tile * sizeof(float) > info->shared_bytes / 2) p->tile = p->tile / 8 * 4;
 }
 
 /* Shared memory of a group, in bytes. */
 static uint64_t shared_of(const lm_step_in_params *p, const int32_t *spec)
 {
     const uint64_t tile = (uint64_t)p->tile, rows = (uint64_t)spec[4], branches = (uint64_t)p->branches, split = (uint64_t)spec[3];
-    const uint64_t group = (uint64_t)spec[0] * (uint64_t)spec[1];
-    return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1) + (split + split / 4 + 1) * (tile + 1) + group);
+    const uint64_t group = (uint64_t)spec[0] * (uint64_t)spec[1], columns = spec[9] > 0 ? 4 * group : group;
+    return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1) + shared_sums(tile, split) + columns);
 }
 
-static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool aligned, lm_launch *l)
+/* The columns of x_proj where lanes can have what is theirs of it on its way from the beginning, as fours; else 0. */
+static uint32_t fours_ahead(const lm_device_info *info, const lm_step_in_params *p, uint32_t group)
+{
+    const uint32_t quads = (uint32_t)p->width / 4;
+    if (lm_class_of(info) != CLASS_GPU || p->width == 0 || p->width % 4 != 0 || group < quads) return 0;
+    return lm_ceil_div((uint32_t)p->tile, group / quads) <= 8 ? (uint32_t)p->width : 0;
+}
+
+static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool aligned, bool aligned_x_proj, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, depth = (uint32_t)p->depth, tile = (uint32_t)p->tile;
     uint32_t x = 1, y = 1, split = 1, most = 1;
     switch (lm_class_of(info)) {
     case CLASS_GPU: {
         x = tile / 4;
-        /* Lanes that sum: a four of rows of the matrix each at least. Lanes that look back: one a branch and channel. */
+        /* Lanes that sum, and lanes that look back: one a branch and channel. */
         const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
-        split = lm_min_u32(256 / x, (lm_ceil_div(depth, 4) + 3) / 4 * 4);
-        uint32_t back = lm_min_u32((uint32_t)p->branches * 4, 128 / x);
-        if (split + back > limit) back = limit / 4, split = limit - back;
-        split = split / 4 * 4;
-        if (is_short(p) || split == 0) split = 1, back = 0;
-        y = split + back;
+        uint32_t back = is_short(depth) ? 0 : lm_min_u32((uint32_t)p->branches * 4, lm_ceil_div(128, x));
+        if (4 * back > limit) back = limit / 4;
+        split = split_of(x, depth, limit - back);
+        y = split > 1 ? split + back : 1;
         most = MOST_ROWS;
         break;
     }
@@ -58,14 +91,15 @@ static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool
     case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
-    const uint32_t lanes = info->lanes;
+    const uint32_t lanes = info->lanes, width = aligned_x_proj ? fours_ahead(info, p, x * y) : 0;
     uint32_t row_tile = power_of_2(rows, most);
     for (;; row_tile /= 2) {
         const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, (int32_t)split, (int32_t)row_tile, aligned,
-                                p->branches, p->taps};
-        for (int i = 0; i < 8; i++) l->spec[i] = spec[i];
+                                p->branches, p->taps, (int32_t)ahead_of(depth, split, row_tile), (int32_t)width};
+        for (int i = 0; i < 10; i++) l->spec[i] = spec[i];
         if (row_tile == 1 || shared_of(p, l->spec) <= info->shared_bytes) break;
     }
+    if (shared_of(p, l->spec) > info->shared_bytes) l->spec[9] = 0;
     lm_set_groups(l, info, 2 * lm_ceil_div((uint32_t)p->channels, tile), lm_ceil_div(rows, row_tile), 1);
 }
 
@@ -74,11 +108,48 @@ lm_status lm_launch_step_in(lm_list *list, const lm_step_in_params *params, cons
     const bool aligned = params->depth % 4 == 0 && params->channels % 4 == 0 && whole_fours(&v->x) && whole_fours(&v->norm)
                          && whole_fours(&v->weight);
     lm_launch l = {0};
-    plan_in(&list->device->info, params, aligned, &l);
+    plan_in(&list->device->info, params, aligned, whole_fours(&v->x_proj), &l);
     lm_status status = lm_check_loops(list, "a step", 2 * (uint64_t)params->depth);
     if (status != LM_OK) return status;
     const lm_view views[] = {v->x, v->norm, v->weight, v->bias, v->conv, v->rows, v->history, v->x_proj, v->out};
     return lm_launch_dispatch(list, LM_KERNEL_STEP_IN, &l, params, sizeof *params, views, 9);
+}
+
+/* ---- step_out ---------------------------------------------------------------------------------------------------- */
+
+static void plan_out(const lm_device_info *info, const lm_step_out_params *p, bool aligned, lm_launch *l)
+{
+    const uint32_t rows = (uint32_t)p->rows, depth = (uint32_t)p->depth, cols = (uint32_t)p->cols;
+    uint32_t x = 1, y = 1, split = 1, tile = 16, most = 1;
+    switch (lm_class_of(info)) {
+    case CLASS_GPU:
+        tile = tile_of(info, 1, cols, 8);
+        x = tile / 4;
+        y = split = split_of(x, depth, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
+        most = MOST_ROWS;
+        break;
+    case CLASS_WIDE: tile = 2 * info->lanes, split = 2, most = 4; break;
+    case CLASS_PROCESSOR: x = tile / 4, most = 4; break;
+    case CLASS_NATIVE:
+    case CLASS_REFERENCE: break;
+    }
+    uint32_t row_tile = power_of_2(rows, most);
+    while (row_tile > 1 && sizeof(float) * (row_tile * tile + shared_sums(tile, split)) > info->shared_bytes) row_tile /= 2;
+    const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)split, (int32_t)row_tile, aligned,
+                            (int32_t)ahead_of(depth, split, row_tile)};
+    for (int i = 0; i < 7; i++) l->spec[i] = spec[i];
+    lm_set_groups(l, info, lm_ceil_div(cols, tile), lm_ceil_div(rows, row_tile), 1);
+}
+
+lm_status lm_launch_step_out(lm_list *list, const lm_step_out_params *params, const lm_step_out_views *v)
+{
+    const bool aligned = params->depth % 4 == 0 && params->cols % 4 == 0 && whole_fours(&v->x) && whole_fours(&v->weight);
+    lm_launch l = {0};
+    plan_out(&list->device->info, params, aligned, &l);
+    lm_status status = lm_check_loops(list, "a step", 2 * (uint64_t)params->depth);
+    if (status != LM_OK) return status;
+    const lm_view views[] = {v->x, v->weight, v->bias, v->residual, v->out};
+    return lm_launch_dispatch(list, LM_KERNEL_STEP_OUT, &l, params, sizeof *params, views, 5);
 }
 
 /* ---- step_scan --------------------------------------------------------------------------------------------------- */
@@ -131,7 +202,7 @@ bool lm_step_fits(const lm_device *device, const lm_step_in_params *in, const lm
     case CLASS_REFERENCE: return false;
     }
     lm_launch l = {0}, s = {0};
-    plan_in(info, in, true, &l);
+    plan_in(info, in, true, true, &l);
     plan_scan(info, scan, true, &s);
     /* What lanes have in registers, and groups in shared memory. */
     const uint64_t group = (uint64_t)s.spec[0] * (uint64_t)s.spec[1], width = width_of(scan);

@@ -146,11 +146,15 @@
  * step_scan: dt_proj and a token of the selective scan; bindings in (what step_in left), dt_weight, dt_bias, a, d, rows, state, y.
  *   [low | B | C](j) = sum_i of the parts of row b, `rank`, d_state and d_state of them
  *   Δ = softplus(dt_bias[c] + sum_r low[r]·dt_weight[r·channels + c]); the state and y[b·channels + c] as scan has them, with the
- *   gate. */
+ *   gate.
+ * step_out: out_proj; bindings x, weight, bias, residual, out.
+ *   out[b·cols + n] = sum_k x[b·depth + k]·weight[k·cols + n] (+ bias[n], LM_STEP_BIAS) (+ residual[b·cols + n], LM_STEP_RESIDUAL;
+ *   residual and out may be the same buffer) */
 #define LM_STEP_NORM 1
 #define LM_STEP_BIAS 2
 #define LM_STEP_CONCAT 4
 #define LM_STEP_STACKED 8
+#define LM_STEP_RESIDUAL 16
 #define LM_STEP_IN_FIELDS \
     int rows;          /* sequences, above 0 */ \
     int depth;         /* columns of x */ \
@@ -181,6 +185,11 @@
     int z_offset; \
     int u_offset; \
     int part_offset;
+#define LM_STEP_OUT_FIELDS \
+    int rows;          /* sequences, above 0 */ \
+    int depth; \
+    int cols; \
+    int flags;         /* LM_STEP_... */
 
 /* rmsnorm: y[r][c] = x[r][c]·weight[c] / sqrt(mean_c x[r][c]² + epsilon); bindings x, weight, y; rows are dense. */
 #define LM_RMSNORM_FIELDS \
@@ -217,6 +226,7 @@ typedef struct lm_scan_params { LM_SCAN_FIELDS } lm_scan_params;
 typedef struct lm_state_copy_params { LM_STATE_COPY_FIELDS } lm_state_copy_params;
 typedef struct lm_step_in_params { LM_STEP_IN_FIELDS } lm_step_in_params;
 typedef struct lm_step_scan_params { LM_STEP_SCAN_FIELDS } lm_step_scan_params;
+typedef struct lm_step_out_params { LM_STEP_OUT_FIELDS } lm_step_out_params;
 typedef struct lm_rmsnorm_params { LM_RMSNORM_FIELDS } lm_rmsnorm_params;
 typedef struct lm_embed_params { LM_EMBED_FIELDS } lm_embed_params;
 typedef struct lm_argmax_params { LM_ARGMAX_FIELDS } lm_argmax_params;

@@ -112,6 +112,9 @@ ParameterizedTest(lm_test_target *target, kernels, step_in) { run_kernel(target,
 ParameterizedTestParameters(kernels, step_scan) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, step_scan) { run_kernel(target, LM_KERNEL_STEP_SCAN); }
 
+ParameterizedTestParameters(kernels, step_out) { return all_targets(); }
+ParameterizedTest(lm_test_target *target, kernels, step_out) { run_kernel(target, LM_KERNEL_STEP_OUT); }
+
 ParameterizedTestParameters(kernels, rmsnorm) { return all_targets(); }
 ParameterizedTest(lm_test_target *target, kernels, rmsnorm) { run_kernel(target, LM_KERNEL_RMSNORM); }
 

@@ -1,8 +1,13 @@
-/* kernels/glsl/step.glsl: a tile of TILE columns of the product of a few rows with a matrix, for step_in.
+/* kernels/glsl/step.glsl: a tile of TILE columns of the product of a few rows with a matrix (depth, columns), for steps, where
+ * reading the matrix is the work and the time that it takes to begin is half of the rest.
  *
- * Needs p with depth, channels, epsilon and flags, x, norm, weight and their fours, value[], SPLIT, ROWS, ALIGNED, WG_X.
+ * A lane has four columns and takes four rows of the matrix at a time, k = 4·ly and on by 4·SPLIT, AHEAD of them at once: all of
+ * them are on their way, and what they are multiplied with too, before the first is used. The sums of SPLIT lanes meet in shared
+ * memory, in an order that depends on the constants alone; with SPLIT 1 there are none.
+ *
+ * Needs p.depth, x, weight and their fours, value[], SPLIT, ROWS, ALIGNED, AHEAD, WG_X; with LM_TILE_NORMS p.epsilon, p.flags, norm
+ * and its fours: rows are normed by scaling their results.
  */
-const int AHEAD = ROWS <= 4 ? 2 : 1; /* fours of rows of the matrix that are under way at once */
 const int QUARTER = SPLIT >= 4 ? SPLIT / 4 : 1;
 
 shared vec4 part[SPLIT > 1 ? SPLIT * WG_X : 1];
@@ -17,13 +22,6 @@ vec4 four_of_x(int at, int count)
     return vec4(count > 0 ? x[at] : 0.0, count > 1 ? x[at + 1] : 0.0, count > 2 ? x[at + 2] : 0.0, count > 3 ? x[at + 3] : 0.0);
 }
 
-vec4 four_of_norm(int at, int count)
-{
-    if (ALIGNED != 0) return norm4[at >> 2];
-    return vec4(count > 0 ? norm[at] : 0.0, count > 1 ? norm[at + 1] : 0.0, count > 2 ? norm[at + 2] : 0.0,
-                count > 3 ? norm[at + 3] : 0.0);
-}
-
 vec4 four_of_weight(int at, int count)
 {
     if (ALIGNED != 0) return weight4[at >> 2];
@@ -31,18 +29,30 @@ vec4 four_of_weight(int at, int count)
                 count > 3 ? weight[at + 3] : 0.0);
 }
 
+#ifdef LM_TILE_NORMS
+vec4 four_of_norm(int at, int count)
+{
+    if ((p.flags & LM_STEP_NORM) == 0) return vec4(1.0);
+    if (ALIGNED != 0) return norm4[at >> 2];
+    return vec4(count > 0 ? norm[at] : 0.0, count > 1 ? norm[at + 1] : 0.0, count > 2 ? norm[at + 2] : 0.0,
+                count > 3 ? norm[at + 3] : 0.0);
+}
+
 float scale_of(float squares)
 {
     return (p.flags & LM_STEP_NORM) != 0 ? 1.0 / sqrt(squares / float(p.depth) + p.epsilon) : 1.0;
 }
+#else
+vec4 four_of_norm(int at, int count) { return vec4(1.0); }
+float scale_of(float squares) { return 1.0; }
+#endif
 
 /* value[r·TILE + c] = row m0 + r times column n0 + c; rows from m_end on are like the last, columns from `count` on are undefined.
  * Other lanes see it after a barrier. */
-void multiply_rows(int m0, int m_end, int n0, int count, int lane)
+void multiply_rows(int m0, int m_end, int n0, int count, int ldb, int lane)
 {
-    int lx = int(gl_LocalInvocationID.x), ly = int(gl_LocalInvocationID.y), ldb = 2 * p.channels;
+    int lx = int(gl_LocalInvocationID.x), ly = int(gl_LocalInvocationID.y);
     int c = min(4 * lx, (count - 1) & ~3), left_c = count - c;
-    bool normed = (p.flags & LM_STEP_NORM) != 0;
     vec4 sum[ROWS];
     float squares[ROWS];
     int from_x[ROWS];
@@ -53,20 +63,24 @@ void multiply_rows(int m0, int m_end, int n0, int count, int lane)
     }
     if (ly < SPLIT) {
         for (int k0 = 4 * ly; k0 < p.depth; k0 += AHEAD * 4 * SPLIT) {
-            vec4 b[4 * AHEAD]; /* past the end, where all is aligned, the last rows again */
-            [[unroll]] for (int i = 0; i < 4 * AHEAD; i++) {
-                int k = k0 + i / 4 * (4 * SPLIT), left = p.depth - k;
-                b[i] = four_of_weight(((ALIGNED != 0 ? min(k, p.depth - 4) : k) + i % 4) * ldb + n0 + c, left > i % 4 ? left_c : 0);
+            vec4 b[4 * AHEAD], by[AHEAD], v[AHEAD * ROWS]; /* past the end, where all is aligned, the last rows again */
+            [[unroll]] for (int j = 0; j < AHEAD; j++) {
+                int k = k0 + j * (4 * SPLIT), at = ALIGNED != 0 ? min(k, p.depth - 4) : k, left = p.depth - k;
+                [[unroll]] for (int i = 0; i < 4; i++) b[4 * j + i] = four_of_weight((at + i) * ldb + n0 + c, left > i ? left_c : 0);
             }
             [[unroll]] for (int j = 0; j < AHEAD; j++) {
-                int k = k0 + j * (4 * SPLIT), left = p.depth - k;
-                if (left <= 0) break;
-                vec4 by = normed ? four_of_norm(k, left) : vec4(1.0);
-                [[unroll]] for (int r = 0; r < ROWS; r++) {
-                    vec4 v = four_of_x(from_x[r] + k, left);
-                    squares[r] += dot(v, v);
-                    v *= by;
-                    [[unroll]] for (int i = 0; i < 4; i++) sum[r] += v[i] * b[4 * j + i];
+                int k = k0 + j * (4 * SPLIT), at = ALIGNED != 0 ? min(k, p.depth - 4) : k, left = p.depth - k;
+                by[j] = four_of_norm(at, left);
+                [[unroll]] for (int r = 0; r < ROWS; r++) v[j * ROWS + r] = four_of_x(from_x[r] + at, left);
+            }
+            [[unroll]] for (int j = 0; j < AHEAD; j++) {
+                if (k0 + j * (4 * SPLIT) < p.depth) {
+                    [[unroll]] for (int r = 0; r < ROWS; r++) {
+                        vec4 w = v[j * ROWS + r];
+                        squares[r] += dot(w, w);
+                        w *= by[j];
+                        [[unroll]] for (int i = 0; i < 4; i++) sum[r] += w[i] * b[4 * j + i];
+                    }
                 }
             }
         }

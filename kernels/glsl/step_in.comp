@@ -20,10 +20,15 @@ layout(constant_id = 4) const int ROWS = 1;
 layout(constant_id = 5) const int ALIGNED = 0;
 layout(constant_id = 6) const int BRANCHES = 1;
 layout(constant_id = 7) const int TAPS = 4;
+layout(constant_id = 8) const int AHEAD = 1;
+layout(constant_id = 9) const int WIDTH = 0;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 const int GROUP = WG_X * WG_Y;
 const int TILE = 4 * WG_X;
+const int QUADS = WIDTH > 0 ? WIDTH / 4 : 1;
+const int ROOM = WIDTH > 0 ? GROUP / QUADS : 1;      /* lanes of one four of x_proj's columns */
+const int OWN = WIDTH > 0 ? (TILE + ROOM - 1) / ROOM : 1; /* channels of theirs */
 
 layout(push_constant) uniform Params { LM_STEP_IN_FIELDS } p;
 layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
@@ -38,6 +43,7 @@ layout(set = 0, binding = 4, std430) readonly buffer Dilations { int dilations[]
 layout(set = 0, binding = 5, std430) readonly buffer Rows { int rows[]; };
 layout(set = 0, binding = 6, std430) buffer History { float history[]; };
 layout(set = 0, binding = 7, std430) readonly buffer XProj { float x_proj[]; };
+layout(set = 0, binding = 7, std430) readonly buffer XProj4 { vec4 x_proj4[]; };
 layout(set = 0, binding = 8, std430) writeonly buffer Out { float result[]; };
 
 #include "kernels/glsl/common.glsl"
@@ -46,8 +52,9 @@ shared float value[ROWS * TILE];           /* in_proj, then u */
 shared float past[ROWS * BRANCHES * TILE]; /* of each branch: bias and older taps; then its input */
 shared float newest[BRANCHES * TILE];      /* the last tap, */
 shared float share[BRANCHES];              /* and the gate */
-shared float columns[GROUP];
+shared float columns[WIDTH > 0 ? ROOM * WIDTH : GROUP];
 
+#define LM_TILE_NORMS
 #include "kernels/glsl/step.glsl"
 
 bool has(int flag) { return (p.flags & flag) != 0; }
@@ -133,6 +140,28 @@ void project(int m0, int m_end, int tile, int tiles, int c_end, int lane, int j0
     }
 }
 
+/* The same where x_proj has been on its way since the beginning: a lane's fours are of channels lane / QUADS and on by ROOM. */
+void project_fours(int m0, int m_end, int tile, int tiles, int c_end, int lane, vec4 fours[OWN])
+{
+    [[unroll]] for (int r = 0; r < ROWS; r++) {
+        vec4 sum = vec4(0.0);
+        [[unroll]] for (int i = 0; i < OWN; i++) {
+            int c = lane / QUADS + i * ROOM;
+            if (c < c_end) sum += fours[i] * value[r * TILE + c];
+        }
+        if (lane < ROOM * QUADS) {
+            [[unroll]] for (int i = 0; i < 4; i++) columns[4 * lane + i] = sum[i];
+        }
+        barrier();
+        for (int j = lane; j < WIDTH && r < m_end; j += GROUP) {
+            float total = 0.0;
+            [[unroll]] for (int q = 0; q < ROOM; q++) total += columns[q * WIDTH + j];
+            result[p.part_offset + ((m0 + r) * tiles + tile) * WIDTH + j] = total;
+        }
+        barrier();
+    }
+}
+
 void step_tile(int m0, int tile, int tiles, int lane)
 {
     bool front = tile < tiles;
@@ -140,13 +169,18 @@ void step_tile(int m0, int tile, int tiles, int lane)
     int m_end = min(p.rows - m0, ROWS), c_end = min(TILE, p.channels - c0);
     const int first = SPLIT < WG_Y ? SPLIT * WG_X : 0; /* of the lanes that look back */
     barrier(); /* the tile before may still be reading */
+    vec4 fours[OWN];
+    [[unroll]] for (int i = 0; i < OWN; i++) {
+        int c = lane / QUADS + i * ROOM;
+        fours[i] = WIDTH > 0 && front && c < c_end ? x_proj4[(c0 + c) * QUADS + lane % QUADS] : vec4(0.0);
+    }
     if (front && lane >= first) {
         for (int i = lane - first; i < ROWS * BRANCHES * TILE; i += GROUP - first) {
             int c = i % TILE, k = i / TILE % BRANCHES, r = i / (TILE * BRANCHES);
             if (r < m_end && c < c_end) look_back(m0, r, k, c0, c);
         }
     }
-    multiply_rows(m0, m_end, n0, c_end, lane);
+    multiply_rows(m0, m_end, n0, c_end, 2 * p.channels, lane);
     barrier();
     for (int i = lane; i < ROWS * TILE; i += GROUP) {
         int c = i % TILE, r = i / TILE, m = m0 + r;
@@ -162,6 +196,11 @@ void step_tile(int m0, int tile, int tiles, int lane)
     }
     if (!front) return;
     barrier();
+    if (WIDTH > 0) {
+        project_fours(m0, m_end, tile, tiles, c_end, lane, fours);
+    } else {
+        for (int j0 = 0; j0 < p.width; j0 += GROUP) project(m0, m_end, tile, tiles, c_end, lane, j0);
+    }
     int rings = has(LM_STEP_STACKED) ? BRANCHES : 1;
     for (int i = lane; i < ROWS * rings * TILE; i += GROUP) {
         int c = i % TILE, k = i / TILE % rings, r = i / (TILE * rings);
@@ -169,7 +208,6 @@ void step_tile(int m0, int tile, int tiles, int lane)
         Ring ring = ring_of((m0 + r) * p.rows_stride, k);
         history[ring.base + ring.head * p.channels + c0 + c] = past[(r * BRANCHES + k) * TILE + c];
     }
-    for (int j0 = 0; j0 < p.width; j0 += GROUP) project(m0, m_end, tile, tiles, c_end, lane, j0);
 }
 
 void main()

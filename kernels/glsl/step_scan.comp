@@ -21,6 +21,7 @@ layout(constant_id = 6) const int ALIGNED = 0;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 const int GROUP = WG_X * WG_Y;
+const int AT_ONCE = 8; /* parts on their way */
 const int FOURS = (WIDTH + 3) / 4;
 const int SHARES = GROUP > FOURS ? GROUP / FOURS : 1; /* lanes that add up the same columns */
 
@@ -49,22 +50,29 @@ vec4 four_of_part(int part, int column)
     return vec4(from[at], left > 1 ? from[at + 1] : 0.0, left > 2 ? from[at + 2] : 0.0, left > 3 ? from[at + 3] : 0.0);
 }
 
-/* projected[0 … WIDTH−1]: the sum of the parts of a row. */
+/* shares: each one's sum of some of a row's parts. */
 void add_parts(int parts, int lane)
 {
     for (int i = lane; i < FOURS * SHARES; i += GROUP) {
         int column = i % FOURS, share = i / FOURS;
         vec4 sum = vec4(0.0);
         int part = share;
-        for (; part + 3 * SHARES < p.parts; part += 4 * SHARES) {
-            vec4 v[4];
-            [[unroll]] for (int k = 0; k < 4; k++) v[k] = four_of_part(parts + (part + k * SHARES) * WIDTH, column);
-            sum += (v[0] + v[1]) + (v[2] + v[3]);
+        for (; part < p.parts; part += AT_ONCE * SHARES) {
+            vec4 v[AT_ONCE]; /* past the last part, it again */
+            [[unroll]] for (int k = 0; k < AT_ONCE; k++)
+                v[k] = four_of_part(parts + min(part + k * SHARES, p.parts - 1) * WIDTH, column);
+            [[unroll]] for (int k = 0; k < AT_ONCE; k++) {
+                if (part + k * SHARES < p.parts) sum += v[k];
+            }
         }
-        for (; part < p.parts; part += SHARES) sum += four_of_part(parts + part * WIDTH, column);
         shares[i] = sum;
     }
     barrier();
+}
+
+/* projected[0 … WIDTH−1]: the sum of the shares. */
+void add_shares(int lane)
+{
     for (int column = lane; column < FOURS; column += GROUP) {
         vec4 sum = vec4(0.0);
         [[unroll]] for (int share = 0; share < SHARES; share++) sum += shares[share * FOURS + column];
@@ -91,7 +99,10 @@ void step_tile(int b, int tile, int lane)
         s[i] = resumes && live && n < p.d_state ? state[at + n * p.channels] : 0.0;
         rate[i] = n < p.d_state ? a[n * p.channels + c] : 0.0;
     }
-    if (tile == int(gl_WorkGroupID.x)) add_parts(p.part_offset + b * p.parts * WIDTH, lane);
+    bool first = tile == int(gl_WorkGroupID.x), last = ly == WG_Y - 1;
+    if (first) add_parts(p.part_offset + b * p.parts * WIDTH, lane);
+    float gate = last ? lm_silu(z) : 0.0; /* while the lanes at the other end add */
+    if (first) add_shares(lane);
     float sum = 0.0;
     [[unroll]] for (int i = 0; i < RANKS; i++) {
         int r = ly + i * WG_Y;
@@ -114,9 +125,9 @@ void step_tile(int b, int tile, int lane)
     }
     sums[lane] = sum;
     barrier();
-    if (ly > 0 || !live) return;
-    [[unroll]] for (int i = 1; i < WG_Y; i++) sum += sums[i * WG_X + lx];
-    y[b * p.channels + c] = (sum + skip * u) * lm_silu(z);
+    if (!last || !live) return;
+    [[unroll]] for (int i = 0; i < WG_Y - 1; i++) sum += sums[i * WG_X + lx];
+    y[b * p.channels + c] = (sum + skip * u) * gate;
 }
 
 void main()

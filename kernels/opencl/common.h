@@ -22,6 +22,39 @@ typedef struct lm_offsets {
     uint first[12];
 } lm_offsets;
 
+/* Kernels of a step, which take microseconds, name few arguments: an argument costs the host a quarter of one at every launch.
+ * Instead of one a binding, such a kernel has LM_BUFFERS, the buffers that its bindings lie in, each once, and `in` says which
+ * binding is where. With LM_BUFFERS 4 (usually all of a step's arrays lie in three or four buffers) or 12, as it is built. */
+typedef struct lm_places {
+    uint first[12]; /* as in lm_offsets */
+    uint in[2];     /* four bits a binding */
+} lm_places;
+
+#ifndef LM_BUFFERS
+#define LM_BUFFERS 4
+#endif
+#if LM_BUFFERS == 4
+#define LM_BUFFER_ARGS __global float *b0, __global float *b1, __global float *b2, __global float *b3
+#define LM_BINDING(i) lm_place(at, i, b0, b1, b2, b3)
+static inline __global float *lm_place(const lm_places at, int i, __global float *b0, __global float *b1, __global float *b2,
+                                       __global float *b3)
+{
+    const uint in = at.in[i / 8] >> (4 * (i % 8)) & 15;
+    return (in < 2 ? in == 0 ? b0 : b1 : in == 2 ? b2 : b3) + at.first[i];
+}
+#else
+#define LM_BUFFER_ARGS \
+    __global float *b0, __global float *b1, __global float *b2, __global float *b3, __global float *b4, __global float *b5, \
+    __global float *b6, __global float *b7, __global float *b8, __global float *b9, __global float *b10, __global float *b11
+#define LM_BINDING(i) lm_place(at, i, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11)
+static inline __global float *lm_place(const lm_places at, int i, LM_BUFFER_ARGS)
+{
+    const uint in = at.in[i / 8] >> (4 * (i % 8)) & 15;
+    __global float *const low = in < 2 ? in == 0 ? b0 : b1 : in < 4 ? in == 2 ? b2 : b3 : in == 4 ? b4 : b5;
+    return (in < 6 ? low : in < 8 ? in == 6 ? b6 : b7 : in < 10 ? in == 8 ? b8 : b9 : in == 10 ? b10 : b11) + at.first[i];
+}
+#endif
+
 /* a·b + c, fused where that is an instruction. */
 #ifdef FP_FAST_FMAF
 #define LM_MAD(a, b, c) fma(a, b, c)

@@ -1,8 +1,10 @@
 /* kernels/opencl/step.h: a tile of TILE columns of the product of a few rows with a matrix (depth, columns), for steps, where
  * reading the matrix is the work and the time that it takes to begin is half of the rest.
  *
- * LANES 1: a lane has four columns and takes four rows of the matrix at a time, k = 4·ly and on by 4·SPLIT; the sums of SPLIT
- * lanes meet in local memory, in an order that depends on the constants alone; with SPLIT 1 there are none. LANES 16: one lane has SPLIT vectors of columns.
+ * LANES 1: a lane has four columns and takes four rows of the matrix at a time, k = 4·ly and on by 4·SPLIT, AHEAD of them at once:
+ * all of them are on their way, and what they are multiplied with too, before the first is used. The sums of SPLIT lanes meet in
+ * local memory, in an order that depends on the constants alone; with SPLIT 1 there are none. LANES 16: one lane has SPLIT vectors
+ * of columns.
  * The rows may be normed: their squares are summed along the way, and the result is scaled instead of them.
  */
 #if LANES == 1
@@ -11,7 +13,15 @@
 #define TILE (LANES * SPLIT)
 #endif
 #define GROUP (WG_X * WG_Y)
-#define AHEAD (ROWS <= 4 ? 2 : 1) /* fours of rows of the matrix that are under way at once */
+
+/* What a lane works on at once, in local memory. */
+#if LANES == 1
+#define LM_LOCAL(p) (*(p))
+#define LM_KEEP(v, p) (*(p) = (v))
+#else
+#define LM_LOCAL(p) vload16(0, p)
+#define LM_KEEP(v, p) vstore16(v, 0, p)
+#endif
 
 /* Where ALIGNED, rows and columns come in whole fours at addresses of whole fours. */
 typedef struct lm_tile {
@@ -51,7 +61,7 @@ static inline void lm_tile_product(const lm_tile t, __local float *value, __loca
         const int c = min(4 * lx, (t.count - 1) & ~3), left_c = t.count - c;
         __global const float *b = t.b + c;
         for (int k0 = 4 * ly; k0 < t.depth; k0 += AHEAD * 4 * SPLIT) {
-            float4 four[4 * AHEAD]; /* past the end, where all is aligned, the last rows again */
+            float4 four[4 * AHEAD], norms[AHEAD], vs[AHEAD * ROWS]; /* past the end, where all is aligned, the last rows again */
 #pragma unroll
             for (int i = 0; i < 4 * AHEAD; i++) {
                 const int k = k0 + i / 4 * (4 * SPLIT), from = (ALIGNED ? min(k, t.depth - 4) : k) + i % 4;
@@ -59,14 +69,20 @@ static inline void lm_tile_product(const lm_tile t, __local float *value, __loca
             }
 #pragma unroll
             for (int j = 0; j < AHEAD; j++) {
-                const int k = k0 + j * (4 * SPLIT), left = t.depth - k;
-                if (left <= 0) continue;
-                const float4 norm = t.normed ? lm_four(t.norm + k, left) : (float4)(1.0f);
+                const int k = k0 + j * (4 * SPLIT), from = ALIGNED ? min(k, t.depth - 4) : k;
+                norms[j] = t.normed ? lm_four(t.norm + from, t.depth - k) : (float4)(1.0f);
+#pragma unroll
+                for (int r = 0; r < ROWS; r++)
+                    vs[j * ROWS + r] = lm_four(t.x + min(r, t.rows - 1) * t.depth + from, t.depth - k);
+            }
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                if (k0 + j * (4 * SPLIT) >= t.depth) continue;
 #pragma unroll
                 for (int r = 0; r < ROWS; r++) {
-                    float4 v = lm_four(t.x + min(r, t.rows - 1) * t.depth + k, left);
+                    float4 v = vs[j * ROWS + r];
                     squares[r] = LM_MAD(v.x, v.x, LM_MAD(v.y, v.y, LM_MAD(v.z, v.z, LM_MAD(v.w, v.w, squares[r]))));
-                    v *= norm;
+                    v *= norms[j];
                     sum[r] = LM_MAD((float4)(v.x), four[4 * j], sum[r]);
                     sum[r] = LM_MAD((float4)(v.y), four[4 * j + 1], sum[r]);
                     sum[r] = LM_MAD((float4)(v.z), four[4 * j + 2], sum[r]);

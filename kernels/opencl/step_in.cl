@@ -11,12 +11,10 @@
 #include "kernels/opencl/step.h"
 
 #define VECTORS (TILE / LANES) /* what a lane has at once, of a tile's channels */
-#if LANES == 1
-#define LM_LOCAL(p) (*(p))
-#define LM_KEEP(v, p) (*(p) = (v))
-#else
-#define LM_LOCAL(p) vload16(0, p)
-#define LM_KEEP(v, p) vstore16(v, 0, p)
+#if WIDTH > 0
+#define QUADS (WIDTH / 4)
+#define ROOM (GROUP / QUADS)             /* lanes of one four of x_proj's columns */
+#define OWN ((TILE + ROOM - 1) / ROOM)   /* channels of theirs */
 #endif
 
 /* Where the ring of branch k starts, its length and its head. */
@@ -40,25 +38,44 @@ static inline lm_ring lm_ring_of(const lm_step_in_params p, __global const int *
 }
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __global const float *x, __global const float *norm,
-                         __global const float *weight, __global const float *bias, __global const float *conv,
-                         __global const int *rows, __global float *history, __global const float *x_proj, __global float *out)
+__kernel void lm_step_in(const lm_step_in_params p, const lm_places at, LM_BUFFER_ARGS)
 {
-    x += at.first[0], norm += at.first[1], weight += at.first[2], bias += at.first[3], conv += at.first[4], rows += at.first[5],
-    history += at.first[6], x_proj += at.first[7], out += at.first[8];
+    __global const float *x = LM_BINDING(0);
+    __global const float *norm = LM_BINDING(1);
+    __global const float *weight = LM_BINDING(2);
+    __global const float *bias = LM_BINDING(3);
+    __global const float *conv = LM_BINDING(4);
+    __global const int *rows = (__global const int *)LM_BINDING(5);
+    __global float *history = LM_BINDING(6);
+    __global const float *x_proj = LM_BINDING(7);
+    __global float *out = LM_BINDING(8);
     __global const int *dilations = (__global const int *)conv;
     __local float value[ROWS * TILE];           /* in_proj, then u */
     __local float past[ROWS * BRANCHES * TILE]; /* of each branch: bias and older taps; then its input */
     __local float newest[BRANCHES * TILE];      /* the last tap, */
     __local float share[BRANCHES];              /* and the gate */
     __local float part[LANES == 1 ? (SPLIT + SPLIT / 4) * (TILE + 1) : 1];
+#if WIDTH > 0
+    __local float columns[ROOM * WIDTH];
+#else
     __local float columns[GROUP];
+#endif
     const int lane = (int)get_local_id(1) * WG_X + (int)get_local_id(0);
     const int tiles = (p.channels + TILE - 1) / TILE;
     for (int m0 = (int)get_group_id(1) * ROWS; m0 < p.rows; m0 += (int)get_num_groups(1) * ROWS)
     for (int tile = (int)get_group_id(0); tile < 2 * tiles; tile += (int)get_num_groups(0)) {
         const bool front = tile < tiles;
         const int c0 = (front ? tile : tile - tiles) * TILE, n0 = front ? c0 : p.channels + c0, m_end = min(p.rows - m0, ROWS);
+#if WIDTH > 0
+        float4 fours[OWN]; /* of x_proj, on their way since the beginning: of channels lane / QUADS and on by ROOM */
+#pragma unroll
+        for (int i = 0; i < OWN; i++) {
+            const int c = (int)((uint)lane / QUADS) + i * ROOM;
+            fours[i] = (float4)(0.0f);
+            if (front && c < TILE && c0 + c < p.channels)
+                fours[i] = ((__global const float4 *)x_proj)[(c0 + c) * QUADS + (int)((uint)lane % QUADS)];
+        }
+#endif
         const int helpers = SPLIT < WG_Y && LANES == 1 ? SPLIT * WG_X : 0; /* the first of them */
         for (int i = lane - helpers; front && i >= 0 && i < ROWS * BRANCHES * VECTORS; i += GROUP - helpers) {
             const uint vector = (uint)i / VECTORS;
@@ -109,15 +126,27 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __globa
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (!front) continue;
-        const int rings = p.flags & LM_STEP_STACKED ? BRANCHES : 1, c_end = min(TILE, p.channels - c0);
-        for (int i = lane; i < ROWS * rings * VECTORS; i += GROUP) {
-            const int c = (int)((uint)i % VECTORS) * LANES, count = min(LANES, p.channels - c0 - c);
-            const uint vector = (uint)i / VECTORS;
-            const int r = (int)(vector / (uint)rings), k = (int)vector - r * rings;
-            if (r >= m_end || count <= 0) continue;
-            const lm_ring ring = lm_ring_of(p, dilations, rows + (m0 + r) * p.rows_stride, k);
-            lm_store(LM_LOCAL(past + (r * BRANCHES + k) * TILE + c), history + ring.base + ring.head * p.channels + c0 + c, count);
+        const int c_end = min(TILE, p.channels - c0);
+#if WIDTH > 0
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            float4 sum = (float4)(0.0f);
+#pragma unroll
+            for (int i = 0; i < OWN; i++) {
+                const int c = (int)((uint)lane / QUADS) + i * ROOM;
+                if (c < c_end) sum = LM_MAD(fours[i], (float4)(value[r * TILE + c]), sum);
+            }
+            if (lane < ROOM * QUADS) vstore4(sum, lane, columns);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int j = lane; j < WIDTH && r < m_end; j += GROUP) {
+                float total = 0.0f;
+#pragma unroll
+                for (int q = 0; q < ROOM; q++) total += columns[q * WIDTH + j];
+                out[p.part_offset + ((m0 + r) * tiles + tile) * WIDTH + j] = total;
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
         }
+#else
         /* Lanes of one column share its channels; there are as many of them as the group has room for. */
         const int room = max(GROUP / max(p.width, 1), 1);
         for (int j0 = 0; j0 < p.width; j0 += GROUP * LANES) {
@@ -147,6 +176,16 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_offsets at, __globa
 #endif
                 if (q == 0 && r < m_end) lm_store(sum[r], to, count);
             }
+        }
+#endif
+        const int rings = p.flags & LM_STEP_STACKED ? BRANCHES : 1;
+        for (int i = lane; i < ROWS * rings * VECTORS; i += GROUP) {
+            const int c = (int)((uint)i % VECTORS) * LANES, count = min(LANES, p.channels - c0 - c);
+            const uint vector = (uint)i / VECTORS;
+            const int r = (int)(vector / (uint)rings), k = (int)vector - r * rings;
+            if (r >= m_end || count <= 0) continue;
+            const lm_ring ring = lm_ring_of(p, dilations, rows + (m0 + r) * p.rows_stride, k);
+            lm_store(LM_LOCAL(past + (r * BRANCHES + k) * TILE + c), history + ring.base + ring.head * p.channels + c0 + c, count);
         }
         barrier(CLK_LOCAL_MEM_FENCE); /* the next tile writes what this one reads */
     }

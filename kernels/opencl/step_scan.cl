@@ -22,8 +22,8 @@ typedef float unit;
 #define UNITS (WIDTH / UNIT)
 #define SHARES (GROUP > UNITS ? GROUP / UNITS : 1) /* lanes that add up the same columns */
 
-/* projected[0 … WIDTH−1] = the sum of `count` parts; barriers before and after are part of it. */
-static inline void lm_add_parts(__global const float *parts, int count, __local unit *shares, __local float *projected)
+/* shares = each one's sum of some of the `count` parts; barriers before and after are part of it. */
+static inline void lm_add_parts(__global const float *parts, int count, __local unit *shares)
 {
     const int lane = (int)get_local_id(1) * WG_X + (int)get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -35,6 +35,12 @@ static inline void lm_add_parts(__global const float *parts, int count, __local 
         shares[share * UNITS + column] = sum;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* projected[0 … WIDTH−1] = the sum of the shares; a barrier after is part of it. */
+static inline void lm_add_shares(__local const unit *shares, __local float *projected)
+{
+    const int lane = (int)get_local_id(1) * WG_X + (int)get_local_id(0);
     for (int j = lane; j < WIDTH; j += GROUP) {
         float sum = 0.0f;
 #pragma unroll
@@ -45,12 +51,16 @@ static inline void lm_add_parts(__global const float *parts, int count, __local 
 }
 
 __attribute__((reqd_work_group_size(WG_X, WG_Y, 1)))
-__kernel void lm_step_scan(const lm_step_scan_params p, const lm_offsets at, __global const float *in,
-                           __global const float *dt_weight, __global const float *dt_bias, __global const float *a,
-                           __global const float *d, __global const int *rows, __global float *state, __global float *y)
+__kernel void lm_step_scan(const lm_step_scan_params p, const lm_places at, LM_BUFFER_ARGS)
 {
-    in += at.first[0], dt_weight += at.first[1], dt_bias += at.first[2], a += at.first[3], d += at.first[4], rows += at.first[5],
-    state += at.first[6], y += at.first[7];
+    __global const float *in = LM_BINDING(0);
+    __global const float *dt_weight = LM_BINDING(1);
+    __global const float *dt_bias = LM_BINDING(2);
+    __global const float *a = LM_BINDING(3);
+    __global const float *d = LM_BINDING(4);
+    __global const int *rows = (__global const int *)LM_BINDING(5);
+    __global float *state = LM_BINDING(6);
+    __global float *y = LM_BINDING(7);
     __local unit shares[UNITS * SHARES];
     __local float projected[WIDTH];
 #if LANES == 1
@@ -81,7 +91,10 @@ __kernel void lm_step_scan(const lm_step_scan_params p, const lm_offsets at, __g
                 s[i] = resumes && own < p.channels && n < p.d_state ? states[n * p.channels] : 0.0f;
                 rate[i] = n < p.d_state ? a[n * p.channels + c] : 0.0f;
             }
-            if (tile == (int)get_group_id(0) * WG_X) lm_add_parts(parts, p.parts, shares, projected);
+            const bool first = tile == (int)get_group_id(0) * WG_X, last = ly == WG_Y - 1;
+            if (first) lm_add_parts(parts, p.parts, shares);
+            const float gate = last ? lm_silu(z) : 0.0f; /* while the lanes at the other end add */
+            if (first) lm_add_shares(shares, projected);
             float sum = 0.0f;
 #pragma unroll
             for (int i = 0; i < RANKS; i++)
@@ -92,7 +105,7 @@ __kernel void lm_step_scan(const lm_step_scan_params p, const lm_offsets at, __g
 #pragma unroll
             for (int i = 0; i < WG_Y; i++) step += low[i][lx];
             step = lm_softplus(step + from);
-            sum = ly == 0 ? skip * u : 0.0f;
+            sum = last ? skip * u : 0.0f;
 #pragma unroll
             for (int i = 0; i < STATES; i++) {
                 const int n = ly + i * WG_Y;
@@ -103,13 +116,14 @@ __kernel void lm_step_scan(const lm_step_scan_params p, const lm_offsets at, __g
             }
             sums[ly][lx] = sum;
             barrier(CLK_LOCAL_MEM_FENCE);
-            if (ly > 0 || own >= p.channels) continue;
+            if (!last || own >= p.channels) continue;
 #pragma unroll
-            for (int i = 1; i < WG_Y; i++) sum += sums[i][lx];
-            y[b * p.channels + c] = sum * lm_silu(z);
+            for (int i = 0; i < WG_Y - 1; i++) sum += sums[i][lx];
+            y[b * p.channels + c] = sum * gate;
         }
 #else
-        lm_add_parts(parts, p.parts, shares, projected);
+        lm_add_parts(parts, p.parts, shares);
+        lm_add_shares(shares, projected);
         for (int c = (int)get_group_id(0) * LANES; c < p.channels; c += (int)get_num_groups(0) * LANES) {
             const int count = min(LANES, p.channels - c);
             __global float *states = state + row[LM_ROW_SLOT] * p.d_state * p.channels + c;

@@ -22,6 +22,7 @@ void lm_reference_scan_carry(const void *params, const int32_t *spec, void *cons
 void lm_reference_state_copy(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_step_in(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_step_scan(const void *params, const int32_t *spec, void *const *buffers);
+void lm_reference_step_out(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_rmsnorm(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_embed(const void *params, const int32_t *spec, void *const *buffers);
 void lm_reference_argmax(const void *params, const int32_t *spec, void *const *buffers);

@@ -25,7 +25,14 @@ typedef struct opencl_command {
  * made into sub-buffers: releasing those of a buffer that several lists use crashes NVIDIA's driver (580.159). */
 typedef struct opencl_offsets {
     cl_uint first[LM_MAX_BINDINGS];
+    cl_uint in[2]; /* of kernels that gather: the buffers' numbers, four bits each */
 } opencl_offsets;
+
+/* What a dispatch names of buffers; NULL from `count` on, and what is absent. */
+typedef struct gathered {
+    cl_mem buffers[LM_MAX_BINDINGS];
+    uint32_t count;
+} gathered;
 
 typedef struct opencl_list {
     lm_list base;
@@ -97,6 +104,34 @@ static lm_status append(lm_list *base, const opencl_command *command)
     return LM_OK;
 }
 
+/* One for each binding. What is absent takes NVIDIA's driver (580.159) no time as NULL, and 0.27 µs of each submission as any
+ * buffer. */
+static gathered list_all(const lm_list *list, const lm_kernel *kernel, const lm_view *views, opencl_offsets *offsets)
+{
+    gathered g = {.count = (uint32_t)kernel->binding_count};
+    for (uint32_t i = 0; i < g.count; i++) {
+        if (views[i].buffer == list->device->dummy) continue;
+        g.buffers[i] = ((const lm_opencl_buffer *)views[i].buffer)->memory;
+        offsets->first[i] = (cl_uint)(views[i].offset / 4); /* max_allocation_bytes is at most 2^34 */
+    }
+    return g;
+}
+
+/* Those that differ; what is absent may be anywhere. */
+static gathered gather(const lm_list *list, const lm_kernel *kernel, const lm_view *views, opencl_offsets *offsets)
+{
+    gathered g = {.count = 0};
+    const gathered all = list_all(list, kernel, views, offsets);
+    for (uint32_t i = 0; i < all.count; i++) {
+        uint32_t n = 0;
+        if (all.buffers[i] == NULL) continue;
+        while (n < g.count && g.buffers[n] != all.buffers[i]) n++;
+        if (n == g.count) g.buffers[g.count++] = all.buffers[i];
+        offsets->in[i / 8] |= n << (4 * (i % 8));
+    }
+    return g;
+}
+
 lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                   const uint32_t groups[3])
 {
@@ -106,17 +141,16 @@ lm_status lm_opencl_list_dispatch(lm_list *base, lm_pipeline *pipeline, const vo
     opencl_command command = {.kind = OPENCL_DISPATCH, .local = {(size_t)pipeline->spec[0], (size_t)pipeline->spec[1], 1}};
     for (int i = 0; i < 3; i++) command.global[i] = groups[i] * command.local[i];
 
-    lm_status status = lm_opencl_pipeline_kernel(device, (lm_opencl_pipeline *)pipeline, kernel, &command.kernel);
+    opencl_offsets offsets = {{0}, {0}};
+    const bool gathers = ((lm_opencl_pipeline *)pipeline)->gathers;
+    const gathered g = gathers ? gather(base, kernel, views, &offsets) : list_all(base, kernel, views, &offsets);
+    lm_status status = lm_opencl_pipeline_kernel(device, (lm_opencl_pipeline *)pipeline, kernel, g.count, &command.kernel);
     if (status != LM_OK) return status;
-    opencl_offsets offsets = {{0}};
     cl_int code = cl->clSetKernelArg(command.kernel, 0, kernel->params_size, params);
-    for (size_t i = 0; i < kernel->binding_count && code == CL_SUCCESS; i++) {
-        /* What is absent takes NVIDIA's driver (580.159) no time as NULL, and 0.27 µs of each submission as any buffer. */
-        const cl_mem memory = views[i].buffer == base->device->dummy ? NULL : ((const lm_opencl_buffer *)views[i].buffer)->memory;
-        offsets.first[i] = (cl_uint)(views[i].offset / 4); /* max_allocation_bytes is at most 2^34 */
-        code = cl->clSetKernelArg(command.kernel, (cl_uint)i + 2, sizeof(cl_mem), &memory);
-    }
-    if (code == CL_SUCCESS) code = cl->clSetKernelArg(command.kernel, 1, sizeof offsets, &offsets);
+    if (code == CL_SUCCESS) code = cl->clSetKernelArg(command.kernel, 1, gathers ? sizeof offsets : sizeof offsets.first, &offsets);
+    const uint32_t arguments = !gathers ? g.count : g.count <= LM_OPENCL_FEW ? LM_OPENCL_FEW : LM_MAX_BINDINGS;
+    for (uint32_t i = 0; i < arguments && code == CL_SUCCESS; i++)
+        code = cl->clSetKernelArg(command.kernel, i + 2, sizeof(cl_mem), &g.buffers[i]);
     if (code != CL_SUCCESS) status = lm_opencl_fail(device, "clSetKernelArg", code);
     if (status == LM_OK) status = append(base, &command);
     if (status != LM_OK) cl->clReleaseKernel(command.kernel);

@@ -47,6 +47,7 @@
     F(clGetDeviceInfo) \
     F(clGetEventInfo) \
     F(clGetEventProfilingInfo) \
+    F(clGetKernelInfo) \
     F(clGetKernelWorkGroupInfo) \
     F(clGetPlatformIDs) \
     F(clGetPlatformInfo) \
@@ -81,6 +82,8 @@ void lm_opencl_api_unload(void *library);
 const char *lm_opencl_error_name(cl_int code);
 
 /* ---- guard.c ---------------------------------------------------------------------------------------------------- */
+
+enum { LM_OPENCL_FEW = 4 }; /* buffers that kernels which gather have usually; else LM_MAX_BINDINGS */
 
 enum { LM_OPENCL_SIGNALS = 65, LM_OPENCL_SLOTS = 2 };
 
@@ -145,6 +148,8 @@ typedef struct lm_opencl_pipeline {
     lm_pipeline base;
     const lm_opencl_api *cl;
     cl_program program;
+    bool gathers;          /* names buffers, not bindings: LM_BUFFER_ARGS of kernels/opencl/common.h */
+    cl_program many;       /* then, for dispatches of more than LM_OPENCL_FEW buffers: made when there is one */
 } lm_opencl_pipeline;
 
 /* ---- device.c --------------------------------------------------------------------------------------------------- */
@@ -179,9 +184,9 @@ bool lm_opencl_supports(const lm_device *device, const lm_kernel *kernel, const 
 lm_status lm_opencl_pipeline_create(lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC],
                                     lm_pipeline **pipeline);
 void lm_opencl_pipeline_destroy(lm_pipeline *pipeline);
-/* A kernel object of the pipeline's entry point, for one set of arguments. */
-lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, const lm_opencl_pipeline *pipeline,
-                                    const lm_kernel *kernel, cl_kernel *object);
+/* A kernel object of the pipeline's entry point, for one set of arguments, of `buffers` buffers where the pipeline gathers. */
+lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, lm_opencl_pipeline *pipeline, const lm_kernel *kernel,
+                                    uint32_t buffers, cl_kernel *object);
 
 /* ---- list.c ----------------------------------------------------------------------------------------------------- */
 

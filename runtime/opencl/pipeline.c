@@ -109,32 +109,62 @@ static lm_status build(lm_opencl_device *device, const lm_kernel *kernel, const 
     return status;
 }
 
-lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, const lm_opencl_pipeline *pipeline,
-                                    const lm_kernel *kernel, cl_kernel *object)
+/* A program of the kernel's source, built. *program is NULL after a failure. */
+static lm_status make_program(lm_opencl_device *device, const lm_kernel *kernel, const char *options, cl_program *program)
 {
-    char name[64];
+    const char *source = lm_kernel_opencl_source(kernel->id);
+    cl_int code = CL_SUCCESS;
+    *program = device->cl->clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
+    if (code != CL_SUCCESS) {
+        *program = NULL;
+        return lm_opencl_fail(device, "clCreateProgramWithSource", code);
+    }
+    lm_status status = build(device, kernel, options, *program);
+    if (status == LM_OK) return LM_OK;
+    device->cl->clReleaseProgram(*program);
+    *program = NULL;
+    return status;
+}
+
+lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, lm_opencl_pipeline *pipeline, const lm_kernel *kernel,
+                                    uint32_t buffers, cl_kernel *object)
+{
+    char name[64], options[512];
+    const bool many = pipeline->gathers && buffers > LM_OPENCL_FEW;
+    if (many && pipeline->many == NULL) {
+        if (!format_options(kernel, pipeline->base.spec, options, sizeof options) ||
+            strlen(options) + sizeof " -DLM_BUFFERS=12" > sizeof options)
+            return lm_fail(device->base.context, LM_ERROR_UNSUPPORTED, "%s: there is no OpenCL form of %s", device->base.info.id,
+                           kernel->stem);
+        strcat(options, " -DLM_BUFFERS=12");
+        lm_status status = make_program(device, kernel, options, &pipeline->many);
+        if (status != LM_OK) return status;
+    }
     snprintf(name, sizeof name, "lm_%s", kernel->stem);
     cl_int code = CL_SUCCESS;
-    *object = device->cl->clCreateKernel(pipeline->program, name, &code);
+    *object = device->cl->clCreateKernel(many ? pipeline->many : pipeline->program, name, &code);
     if (code == CL_SUCCESS) return LM_OK;
     char call[96];
     snprintf(call, sizeof call, "clCreateKernel(%s)", name);
     return lm_opencl_fail(device, call, code);
 }
 
-/* Registers and local memory are known only once the kernel is built. */
-static lm_status check_resources(lm_opencl_device *device, const lm_opencl_pipeline *pipeline, const lm_kernel *kernel,
+/* Registers and local memory are known only once the kernel is built. Also notes whether it gathers. */
+static lm_status check_resources(lm_opencl_device *device, lm_opencl_pipeline *pipeline, const lm_kernel *kernel,
                                  const int32_t spec[LM_MAX_SPEC])
 {
     const lm_opencl_api *cl = device->cl;
     const lm_device_info *info = &device->base.info;
     cl_kernel object = NULL;
-    lm_status status = lm_opencl_pipeline_kernel(device, pipeline, kernel, &object);
+    lm_status status = lm_opencl_pipeline_kernel(device, pipeline, kernel, 0, &object);
     if (status != LM_OK) return status;
     size_t largest = 0, compiled[3] = {0, 0, 0};
     cl_ulong local = 0;
-    cl_int code =
-        cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof largest, &largest, NULL);
+    cl_uint arguments = 0;
+    cl_int code = cl->clGetKernelInfo(object, CL_KERNEL_NUM_ARGS, sizeof arguments, &arguments, NULL);
+    pipeline->gathers = arguments != kernel->binding_count + 2; /* none of those has LM_OPENCL_FEW bindings */
+    if (code == CL_SUCCESS)
+        code = cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof largest, &largest, NULL);
     if (code == CL_SUCCESS)
         code = cl->clGetKernelWorkGroupInfo(object, device->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof compiled,
                                             compiled, NULL);
@@ -160,17 +190,13 @@ lm_status lm_opencl_pipeline_create(lm_device *base, const lm_kernel *kernel, co
 {
     lm_opencl_device *device = (lm_opencl_device *)base;
     char options[512];
-    const char *source = lm_kernel_opencl_source(kernel->id);
-    if (source == NULL || !format_options(kernel, spec, options, sizeof options))
+    if (lm_kernel_opencl_source(kernel->id) == NULL || !format_options(kernel, spec, options, sizeof options))
         return lm_fail(base->context, LM_ERROR_UNSUPPORTED, "%s: there is no OpenCL form of %s", base->info.id,
                        kernel->stem);
     lm_opencl_pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (pipeline == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", base->info.id);
     pipeline->cl = device->cl;
-    cl_int code = CL_SUCCESS;
-    pipeline->program = device->cl->clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
-    lm_status status = code == CL_SUCCESS ? LM_OK : lm_opencl_fail(device, "clCreateProgramWithSource", code);
-    if (status == LM_OK) status = build(device, kernel, options, pipeline->program);
+    lm_status status = make_program(device, kernel, options, &pipeline->program);
     if (status == LM_OK) status = check_resources(device, pipeline, kernel, spec);
     if (status != LM_OK) {
         lm_opencl_pipeline_destroy(&pipeline->base);
@@ -184,5 +210,6 @@ void lm_opencl_pipeline_destroy(lm_pipeline *base)
 {
     lm_opencl_pipeline *pipeline = (lm_opencl_pipeline *)base;
     if (pipeline->program != NULL) pipeline->cl->clReleaseProgram(pipeline->program);
+    if (pipeline->many != NULL) pipeline->cl->clReleaseProgram(pipeline->many);
     free(pipeline);
 }
