@@ -26,12 +26,12 @@ static bool fits_window(const lm_conv_params *params, const uint32_t *known_dila
 }
 
 static lm_status launch_window(lm_list *list, const lm_conv_params *params, const lm_conv_views *views, int32_t packed,
-                               uint32_t reach)
+                               uint32_t reach, bool exact)
 {
     const lm_device_info *info = &list->device->info;
     const uint32_t channels = (uint32_t)params->channels, length = (uint32_t)params->length, lanes = info->lanes;
     const uint32_t x = lm_column_lanes(info, channels), tiles = lm_ceil_div(channels, x * lanes);
-    const int32_t form = params->flags | (lm_has_good_exp2(info) ? LM_CONV_HARDWARE_EXP : 0);
+    const int32_t form = params->flags | (lm_has_good_exp2(info) && !exact ? LM_CONV_HARDWARE_EXP : 0);
     /* Loads in flight hide the memory's latency: as many registers of inputs as leave room for 16 lanes of a unit's 32. */
     const bool gpu = lm_class_of(info) == CLASS_GPU, few = length < 8;
     const int32_t ahead = few ? 1 : !gpu ? 4 : reach < 16 ? 32 - (int32_t)reach : 16, steps = few ? 1 : gpu ? 16 : 4;
@@ -101,7 +101,7 @@ lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_
     uint32_t reach;
     if (kernel == LM_KERNEL_CONV) return launch_general(list, params, views);
     if (kernel == LM_KERNEL_CONV_STATE) return launch_state(list, params, views);
-    if (fits_window(params, views->known_dilations, &packed, &reach)) return launch_window(list, params, views, packed, reach);
+    if (fits_window(params, views->known_dilations, &packed, &reach)) return launch_window(list, params, views, packed, reach, false);
     return lm_fail(list->device->context, LM_ERROR_UNSUPPORTED, "conv_window has no room for these branches");
 }
 
@@ -118,6 +118,14 @@ lm_kernel_id lm_conv_kernel(const lm_device *device, const lm_conv_params *param
 lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_conv_views *views)
 {
     const lm_kernel_id kernel = lm_conv_kernel(list->device, params, views->known_dilations);
+    /* Of a few elements it is the launch that takes time, not the exponentials: those may as well be the better ones. Where the
+     * cut of a sequence must not matter, neither may its length. */
+    const uint64_t elements = (uint64_t)params->batch * (uint64_t)params->length * (uint64_t)params->channels;
+    const bool exact = !list->deterministic && elements < 1024 * (uint64_t)lm_units_of(&list->device->info);
+    int32_t packed;
+    uint32_t reach;
+    if (exact && kernel == LM_KERNEL_CONV_WINDOW && fits_window(params, views->known_dilations, &packed, &reach))
+        return launch_window(list, params, views, packed, reach, true);
     lm_status status = lm_launch_conv_with(list, kernel, params, views);
     return status == LM_OK && kernel == LM_KERNEL_CONV ? launch_state(list, params, views) : status;
 }

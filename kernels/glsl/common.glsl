@@ -151,6 +151,9 @@ vec4 lm_softplus_four(vec4 x)
     return mix(result, x, bvec4(lm_is_nan(x.x), lm_is_nan(x.y), lm_is_nan(x.z), lm_is_nan(x.w)));
 }
 
+/* The same of one, so that all kernels round alike. */
+float lm_softplus_fused(float x) { return lm_softplus_four(vec4(x)).x; }
+
 /* a / b for 1 ≤ b ≤ 2 and |a| that is infinite or far from both ends of the range. Drivers may be off by 2.5 ULP, so the
  * quotient is corrected by its remainder, whose products are exact because the factors have 12 bits each. */
 float lm_divide(float a, float b)

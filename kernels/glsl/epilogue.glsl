@@ -12,7 +12,7 @@ void store_result(int m, int n, float value, float column_bias)
     if (m >= p.rows || n >= p.cols) return;
     int to = p.c_offset + m * p.ldc + n;
     value += column_bias;
-    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) value = lm_softplus(value);
+    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) value = lm_softplus_fused(value);
     if ((p.flags & LM_GEMM_RESIDUAL) != 0) value += residual[to];
     c[to] = value;
 }

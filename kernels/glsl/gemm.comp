@@ -64,8 +64,8 @@ const bool RUNS_SHARE_M = DOWN % (TRADES_M + 1) == 0, RUNS_SHARE_N = ACROSS % (T
 
 shared vec4 tile[EXCHANGED > 2 * PART ? EXCHANGED : 2 * PART];
 
-/* Parts that are on their way in registers while one is multiplied: of small tiles a part takes less time than memory. */
-const int AHEAD = TILE_M * TILE_N <= 64 * 64 ? 2 : 1;
+/* Parts that are on their way in registers while one is multiplied: two, where a lane brings little of each. */
+const int AHEAD = FETCH_A + FETCH_B <= 4 ? 2 : 1;
 vec4 next_a[AHEAD * FETCH_A], next_b[AHEAD * FETCH_B];
 int at_a[FETCH_A], at_b[FETCH_B];
 
@@ -216,10 +216,15 @@ void multiply_tile(int row0, int col0)
     }
     if (AHEAD > 1 && is_whole(STAGED)) fetch(lane, STAGED, 1);
     barrier();
-    for (int k0 = 0; k0 < p.depth; k0 += 2 * STAGED) {
-        advance(lane, slice, x, y, row0, col0, k0, 0, PART, 0);
-        if (k0 + STAGED >= p.depth) break;
-        advance(lane, slice, x, y, row0, col0, k0 + STAGED, PART, 0, 1 % AHEAD);
+    if (AHEAD == 1) {
+        for (int k0 = 0, now = 0; k0 < p.depth; k0 += STAGED, now = PART - now)
+            advance(lane, slice, x, y, row0, col0, k0, now, PART - now, 0);
+    } else {
+        for (int k0 = 0; k0 < p.depth; k0 += 2 * STAGED) {
+            advance(lane, slice, x, y, row0, col0, k0, 0, PART, 0);
+            if (k0 + STAGED >= p.depth) break;
+            advance(lane, slice, x, y, row0, col0, k0 + STAGED, PART, 0, 1);
+        }
     }
     int first = add_slices(lx, slice);
     if (first < 0) return;

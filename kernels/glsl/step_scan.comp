@@ -112,7 +112,7 @@ void step_tile(int b, int tile, int lane)
     barrier();
     float by = 0.0;
     [[unroll]] for (int i = 0; i < WG_Y; i++) by += low[i * WG_X + lx];
-    by = lm_softplus(by + bias);
+    by = lm_softplus_fused(by + bias);
     float added = by * u;
     sum = 0.0;
     [[unroll]] for (int i = 0; i < STATES; i++) {

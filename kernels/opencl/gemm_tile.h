@@ -25,8 +25,8 @@
 #define FETCH_A ((PART_A + GROUP - 1) / GROUP)
 #define FETCH_B ((PART_B + GROUP - 1) / GROUP)
 #define EXCHANGED (WG_Y / 2 * TILE_M * TILE_N / 4)
-/* Parts that are on their way in registers while one is multiplied: of small tiles a part takes less time than memory. */
-#define AHEAD (TILE_M * TILE_N <= 64 * 64 ? 2 : 1)
+/* Parts that are on their way in registers while one is multiplied: two, where a lane brings little of each. */
+#define AHEAD (FETCH_A + FETCH_B <= 4 ? 2 : 1)
 /* Rows of a lane that a slice has in the end. */
 #define KEPT (LANE_M > WG_Y ? LANE_M / WG_Y : 1)
 #define SHARED (2 * PART > EXCHANGED ? 2 * PART : EXCHANGED)
@@ -212,17 +212,23 @@ static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a,
     if (AHEAD > 1 && WHOLE(STAGED)) lm_fetch(p, a, b, at_a, at_b, STAGED, next_a[AHEAD - 1], next_b[AHEAD - 1]);
     barrier(CLK_LOCAL_MEM_FENCE);
     /* Multiplies the part from k0 on, which lies at `now`, brings the one after it to `to`, and another on its way. */
-#define ADVANCE(k0, now, to, set) \
+#define ADVANCE(k0, now, to, set) { \
     if (WHOLE((k0) + AHEAD * STAGED)) lm_fetch(p, a, b, at_a, at_b, (k0) + AHEAD * STAGED, next_a[set], next_b[set]); \
     lm_multiply(sum, now, slice, x, y); \
     if (WHOLE((k0) + STAGED)) lm_put(to, next_a[(set + 1) % AHEAD], next_b[(set + 1) % AHEAD]); \
     else if ((k0) + STAGED < p.depth) lm_put_outer(p, a, b, to, m0, n0, (k0) + STAGED); \
-    barrier(CLK_LOCAL_MEM_FENCE);
+    barrier(CLK_LOCAL_MEM_FENCE); }
+#if AHEAD == 1
+    uint half_now = 0;
+    for (int k0 = 0; k0 < p.depth; k0 += STAGED, half_now = PART - half_now)
+        ADVANCE(k0, shared + half_now, shared + (PART - half_now), 0)
+#else
     for (int k0 = 0; k0 < p.depth; k0 += 2 * STAGED) {
         ADVANCE(k0, shared, shared + PART, 0)
         if (k0 + STAGED >= p.depth) break;
-        ADVANCE(k0 + STAGED, shared + PART, shared, 1 % AHEAD)
+        ADVANCE(k0 + STAGED, shared + PART, shared, 1)
     }
+#endif
 
     uint first = 0; /* the lane's rows that sum has: first … */
     bool stores = true;
