@@ -21,7 +21,7 @@ layout(constant_id = 6) const int ALIGNED = 0;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 const int GROUP = WG_X * WG_Y;
-const int AT_ONCE = 4; /* parts on their way */
+const int AT_ONCE = 8; /* parts on their way */
 const int FOURS = (WIDTH + 3) / 4;
 const int SHARES = GROUP > FOURS ? GROUP / FOURS : 1; /* lanes that add up the same columns */
 
