@@ -178,9 +178,11 @@ static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, 
     if (lm_class_of(info) != CLASS_GPU) tiles = lm_min_u32(tiles, lm_ceil_div(4 * units, rows));
     if (lm_class_of(info) == CLASS_GPU || lm_class_of(info) == CLASS_PROCESSOR)
         states = lm_ceil_div((uint32_t)p->d_state, y), ranks = lm_ceil_div((uint32_t)p->rank, y);
+    /* A driver on the processor takes long to build more. */
+    const int32_t at_once = info->type == LM_DEVICE_CPU ? 2 : 8;
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)states, (int32_t)ranks, (int32_t)width_of(p),
-                            aligned};
-    for (int i = 0; i < 7; i++) l->spec[i] = spec[i];
+                            aligned, at_once};
+    for (int i = 0; i < 8; i++) l->spec[i] = spec[i];
     lm_set_groups(l, info, tiles, rows, 1);
 }
 

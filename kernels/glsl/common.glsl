@@ -123,36 +123,33 @@ float lm_log1p(float y)
 /* ln(1 + exp(x)), 4 ULP; above 20 it is x, as in PyTorch. */
 float lm_softplus(float x) { return x > 20.0 ? x : lm_log1p(lm_exp(x)); }
 
-/* lm_softplus of four where fma is fused, without branches, so that the four are worked on at once: max(x, 0) + ln(1 + e) with
+/* lm_softplus where fma is fused, without branches, so that several are worked on at once: max(x, 0) + ln(1 + e) with
  * e = exp(-|x|) and ln(1 + e) = 2·atanh(e / (2 + e)), whose quotient one step of Newton's and one of the remainder correct. */
-vec4 lm_softplus_four(vec4 x)
+float lm_softplus_fused(float x)
 {
-    vec4 bounded = max(-abs(x), vec4(-88.0)); /* whose power of 2 is 0 */
-    precise vec4 t = fma(bounded, vec4(1.44269504), vec4(LM_ROUNDER));
-    precise vec4 k = t - LM_ROUNDER;
-    precise vec4 high = fma(-k, vec4(LM_LN2_HI), bounded);
-    precise vec4 r = fma(-k, vec4(LM_LN2_LO), high);
-    vec4 q = fma(r, vec4(1.39464736e-3), vec4(8.36659803e-3));
-    q = fma(q, r, vec4(4.16662818e-2));
-    q = fma(q, r, vec4(0.166665429));
-    q = fma(q, r, vec4(0.500000006));
-    vec4 power = intBitsToFloat((floatBitsToInt(t) << 23) + 0x3f800000);
-    vec4 e = fma(fma(q, r * r, r), power, power);
-    precise vec4 d = 2.0 + e;
-    vec4 guess = 1.0 / d;
-    precise vec4 inverse = fma(fma(-d, guess, vec4(1.0)), guess, guess);
-    precise vec4 near = e * inverse;
-    precise vec4 s = fma(fma(-near, d, e), inverse, near);
-    precise vec4 square = s * s;
-    q = fma(square, vec4(0.1401379), vec4(0.139993556));
-    q = fma(q, square, vec4(0.200108547));
-    q = fma(q, square, vec4(0.333332067));
-    precise vec4 result = fma(vec4(2.0), fma(q * square, s, s), max(x, vec4(0.0)));
-    return mix(result, x, bvec4(lm_is_nan(x.x), lm_is_nan(x.y), lm_is_nan(x.z), lm_is_nan(x.w)));
+    float bounded = max(-abs(x), -88.0); /* whose power of 2 is 0 */
+    precise float t = fma(bounded, 1.44269504, LM_ROUNDER);
+    precise float k = t - LM_ROUNDER;
+    precise float high = fma(-k, LM_LN2_HI, bounded);
+    precise float r = fma(-k, LM_LN2_LO, high);
+    float q = fma(r, 1.39464736e-3, 8.36659803e-3);
+    q = fma(q, r, 4.16662818e-2);
+    q = fma(q, r, 0.166665429);
+    q = fma(q, r, 0.500000006);
+    float power = intBitsToFloat((floatBitsToInt(t) << 23) + 0x3f800000);
+    float e = fma(fma(q, r * r, r), power, power);
+    precise float d = 2.0 + e;
+    float guess = 1.0 / d;
+    precise float inverse = fma(fma(-d, guess, 1.0), guess, guess);
+    precise float near = e * inverse;
+    precise float s = fma(fma(-near, d, e), inverse, near);
+    precise float square = s * s;
+    q = fma(square, 0.1401379, 0.139993556);
+    q = fma(q, square, 0.200108547);
+    q = fma(q, square, 0.333332067);
+    precise float result = fma(2.0, fma(q * square, s, s), max(x, 0.0));
+    return mix(result, x, lm_is_nan(x)); /* a conditional may become a branch */
 }
-
-/* The same of one, so that all kernels round alike. */
-float lm_softplus_fused(float x) { return lm_softplus_four(vec4(x)).x; }
 
 /* a / b for 1 ≤ b ≤ 2 and |a| that is infinite or far from both ends of the range. Drivers may be off by 2.5 ULP, so the
  * quotient is corrected by its remainder, whose products are exact because the factors have 12 bits each. */

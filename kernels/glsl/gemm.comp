@@ -180,7 +180,8 @@ void store_four(int m, int n, vec4 v)
     }
     int to = (p.c_offset + m * p.ldc + n) >> 2;
     if ((p.flags & LM_GEMM_BIAS) != 0) v += bias4[(p.bias_offset + n) >> 2];
-    if ((p.flags & LM_GEMM_SOFTPLUS) != 0) v = lm_softplus_four(v);
+    if ((p.flags & LM_GEMM_SOFTPLUS) != 0)
+        v = vec4(lm_softplus_fused(v.x), lm_softplus_fused(v.y), lm_softplus_fused(v.z), lm_softplus_fused(v.w));
     if ((p.flags & LM_GEMM_RESIDUAL) != 0) v += residual4[to];
     c4[to] = v;
 }

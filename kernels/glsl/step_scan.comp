@@ -18,10 +18,10 @@ layout(constant_id = 3) const int STATES = 16;
 layout(constant_id = 4) const int RANKS = 16;
 layout(constant_id = 5) const int WIDTH = 48;
 layout(constant_id = 6) const int ALIGNED = 0;
+layout(constant_id = 7) const int AT_ONCE = 2; /* parts on their way */
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 const int GROUP = WG_X * WG_Y;
-const int AT_ONCE = 8; /* parts on their way */
 const int FOURS = (WIDTH + 3) / 4;
 const int SHARES = GROUP > FOURS ? GROUP / FOURS : 1; /* lanes that add up the same columns */
 

@@ -30,7 +30,7 @@ static inline void lm_add_parts(__global const float *parts, int count, __local 
     for (int i = lane, column = lane, share = 0; i < UNITS * SHARES; i += GROUP, column += GROUP) {
         for (; column >= UNITS; column -= UNITS) share++;
         unit sum = (unit)(0.0f);
-#pragma unroll 8
+#pragma unroll AT_ONCE
         for (int part = share; part < count; part += SHARES) sum += ((__global const unit *)(parts + part * WIDTH))[column];
         shares[share * UNITS + column] = sum;
     }
