@@ -130,7 +130,8 @@ static const scan_row tiled_table[] = {
  * added up at a time. Where what came long ago is forgotten within a chunk, and where it is not. */
 static const scan_row ends_table[] = {
     {1, 33, 5, 1, 16, false, false, true, INPUT_USUAL, SMALL, {1, 1}},
-    {3, 40, 9, 5, 16, true, true, true, INPUT_USUAL, SMALL, {1, 2}},
+    {3, 40, 9, 5, 16, true, true, true, INPUT_USUAL, SMALL, {1, 1}},
+    {3, 40, 9, 5, 16, true, true, true, INPUT_USUAL, 0, {1, 2}},
     {1, 48, 33, 16, 16, false, false, false, INPUT_USUAL, 0, {1, 1}},
     {4, 100, 31, 16, 32, true, true, true, INPUT_USUAL, 0, {1, 1}},
     {2, 65, 17, 29, 64, true, false, true, INPUT_USUAL, 0, {1, 2}},
