@@ -95,14 +95,21 @@ static lm_status launch_state(lm_list *list, const lm_conv_params *params, const
     return lm_launch_dispatch(list, LM_KERNEL_CONV_STATE, &l, params, sizeof *params, bound, 3);
 }
 
-lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views)
+/* `exact`: conv_window takes the better exponentials. */
+static lm_status launch(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views, bool exact)
 {
     int32_t packed;
     uint32_t reach;
     if (kernel == LM_KERNEL_CONV) return launch_general(list, params, views);
     if (kernel == LM_KERNEL_CONV_STATE) return launch_state(list, params, views);
-    if (fits_window(params, views->known_dilations, &packed, &reach)) return launch_window(list, params, views, packed, reach, false);
+    if (fits_window(params, views->known_dilations, &packed, &reach))
+        return launch_window(list, params, views, packed, reach, exact);
     return lm_fail(list->device->context, LM_ERROR_UNSUPPORTED, "conv_window has no room for these branches");
+}
+
+lm_status lm_launch_conv_with(lm_list *list, lm_kernel_id kernel, const lm_conv_params *params, const lm_conv_views *views)
+{
+    return launch(list, kernel, params, views, false);
 }
 
 lm_kernel_id lm_conv_kernel(const lm_device *device, const lm_conv_params *params, const uint32_t *known_dilations)
@@ -122,10 +129,6 @@ lm_status lm_launch_conv(lm_list *list, const lm_conv_params *params, const lm_c
      * cut of a sequence must not matter, neither may its length. */
     const uint64_t elements = (uint64_t)params->batch * (uint64_t)params->length * (uint64_t)params->channels;
     const bool exact = !list->deterministic && elements < 1024 * (uint64_t)lm_units_of(&list->device->info);
-    int32_t packed;
-    uint32_t reach;
-    if (exact && kernel == LM_KERNEL_CONV_WINDOW && fits_window(params, views->known_dilations, &packed, &reach))
-        return launch_window(list, params, views, packed, reach, true);
-    lm_status status = lm_launch_conv_with(list, kernel, params, views);
+    lm_status status = launch(list, kernel, params, views, exact);
     return status == LM_OK && kernel == LM_KERNEL_CONV ? launch_state(list, params, views) : status;
 }

@@ -7,18 +7,13 @@
 /* Up to this many rows gemv reads B once for all of them; more rows take gemm. */
 enum { GEMV_ROWS = 8 };
 
-/* The smallest power of two that holds n, at most `limit`. */
-static uint32_t round_up(uint32_t n, uint32_t limit)
-{
-    uint32_t p = 1;
-    while (p < n && p < limit) p *= 2;
-    return p;
-}
+/* Sums of so few terms are left whole in gemv and gemm, so that both add in the same order. */
+enum { SHORT_DEPTH = 128 };
 
 static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, bool narrow, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, depth = (uint32_t)p->depth;
-    const uint32_t row_tile = round_up(rows, GEMV_ROWS);
+    const uint32_t row_tile = lm_power_of_2(rows, GEMV_ROWS);
     uint32_t x = 1, y = 1;
     switch (lm_class_of(info)) {
     case CLASS_GPU:
@@ -32,7 +27,7 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
             x = lm_fit_lanes(info, narrow && lm_ceil_div(cols, 32) < lm_units_of(info) ? 8 : 32, 1);
             const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
             const uint32_t most = lm_min_u32(narrow ? 512 / x : 16, limit);
-            while (y * 2 <= most && depth / (y * 2) >= 64 && depth > 128) y *= 2;
+            while (y * 2 <= most && depth / (y * 2) >= 64 && depth > SHORT_DEPTH) y *= 2;
             /* Long ones in shorter pieces, as there are lanes for them. */
             while (narrow && y > 1 && y * 2 <= most && depth / (y * 2) >= 16) y *= 2;
             /* Partial sums lie in shared memory. The split must not depend on the number of rows. */
@@ -54,7 +49,7 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
 static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, x = lm_fit_lanes(info, 8, 1);
-    const uint32_t row_tile = round_up(rows, 16), pad_2 = lm_ceil_div(cols, 8 * x) * 8 * x;
+    const uint32_t row_tile = lm_power_of_2(rows, 16), pad_2 = lm_ceil_div(cols, 8 * x) * 8 * x;
     const uint32_t quads = cols <= 4 * x ? 1 : lm_ceil_div(cols, 12 * x) * 12 * x < pad_2 ? 3 : 2;
     const bool reads = (p->lda | p->ldb | p->a_offset | p->depth) % 4 == 0;
     const bool writes = (p->ldc | p->c_offset | p->cols) % 4 == 0;
@@ -100,11 +95,12 @@ static bool fit_tile(const lm_device_info *info, uint32_t depth, gemm_tile *tile
         const uint32_t staged = (uint32_t)tile->slices * tile->depth;
         const bool fits = lanes * tile->slices <= info->max_workgroup_size && tile->slices <= info->max_workgroup_dim[1] &&
                           shared_bytes_of(info, tile) <= info->shared_bytes;
-        /* Short sums are left whole, as gemv does. A part that is mostly past the end is work for nothing. */
-        if (fits && depth > 128 && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
+        /* A part that is mostly past the end is work for nothing. */
+        if (fits && depth > SHORT_DEPTH && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
         tile->slices /= 2;
     }
-    if (shared_bytes_of(info, tile) > info->shared_bytes || (tile->slices == 1 && tile->depth > 8 && depth % 16 != 0)) tile->depth = 8;
+    if (shared_bytes_of(info, tile) > info->shared_bytes || (tile->slices == 1 && tile->depth > 8 && depth % 16 != 0))
+        tile->depth = 8;
     return shared_bytes_of(info, tile) <= info->shared_bytes && lanes <= info->max_workgroup_size && lanes <= info->max_workgroup_dim[0];
 }
 

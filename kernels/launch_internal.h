@@ -27,6 +27,14 @@ typedef struct lm_launch {
 static inline uint32_t lm_ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 static inline uint32_t lm_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* The smallest power of two that holds n, at most `limit`, which is one. */
+static inline uint32_t lm_power_of_2(uint32_t n, uint32_t limit)
+{
+    uint32_t p = 1;
+    while (p < n && p < limit) p *= 2;
+    return p;
+}
+
 /* native_exp2 and GLSL's exp2 promise little; on GPUs of some makers they are one instruction, good to 2 ULP. */
 bool lm_has_good_exp2(const lm_device_info *info);
 

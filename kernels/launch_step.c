@@ -3,13 +3,6 @@
 
 enum { MOST_ROWS = 8 }; /* that share what is read of a matrix */
 
-static uint32_t power_of_2(uint32_t n, uint32_t limit)
-{
-    uint32_t p = 1;
-    while (p < n && p < limit) p *= 2;
-    return p;
-}
-
 static bool whole_fours(const lm_view *view) { return view->offset % 16 == 0; }
 
 /* Short sums are left whole: they are then in gemm's order, and a step gives nearly the bits of a forward. */
@@ -97,7 +90,7 @@ static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool
     case CLASS_REFERENCE: break;
     }
     const uint32_t lanes = info->lanes, width = aligned_x_proj ? fours_ahead(info, p, x * y) : 0;
-    uint32_t row_tile = power_of_2(rows, most);
+    uint32_t row_tile = lm_power_of_2(rows, most);
     for (;; row_tile /= 2) {
         const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, (int32_t)split, (int32_t)row_tile, aligned,
                                 p->branches, p->taps, (int32_t)ahead_of(info, depth, split, row_tile), (int32_t)width};
@@ -138,7 +131,7 @@ static void plan_out(const lm_device_info *info, const lm_step_out_params *p, bo
     case CLASS_NATIVE:
     case CLASS_REFERENCE: break;
     }
-    uint32_t row_tile = power_of_2(rows, most);
+    uint32_t row_tile = lm_power_of_2(rows, most);
     while (row_tile > 1 && sizeof(float) * (row_tile * tile + shared_sums(tile, split)) > info->shared_bytes) row_tile /= 2;
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)split, (int32_t)row_tile, aligned,
                             (int32_t)ahead_of(info, depth, split, row_tile)};

@@ -7,8 +7,8 @@
 
 enum {
     THREADS = 4,
-    PART_BYTES = 64 * 1024,   /* what a thread takes at a time, at least */
-    PARTS = 16,               /* and into how many parts a large copy is cut */
+    PARTS = 16,                /* of a large copy, of which a thread takes one at a time */
+    PAGE_BYTES = 4096,         /* parts are of whole ones */
     LARGE_BYTES = 1024 * 1024, /* from here on threads pay for their waking up */
 };
 
@@ -37,7 +37,7 @@ void lm_copier_copy(lm_copier *copier, void *to, const void *from, uint64_t size
         memcpy(to, from, (size_t)size);
         return;
     }
-    const uint64_t pages = (size / PARTS + 4095) / 4096, part = pages * 4096 > PART_BYTES ? pages * 4096 : PART_BYTES;
+    const uint64_t part = (size / PARTS + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     copy_work work = {to, from, size, part};
     lm_team_run(copier->team, (uint32_t)((size + part - 1) / part), copy_part, &work);
 }

@@ -124,13 +124,13 @@ lm_status lm_opencl_buffer_create(lm_device *base, const lm_buffer_params *param
     return LM_OK;
 }
 
-/* The shadow may be changed again. */
-static lm_status finish_upload(lm_opencl_device *device, lm_opencl_buffer *buffer)
+/* Until an unfinished transfer, if there is one, is done: its memory may be changed again. */
+static lm_status finish(lm_opencl_device *device, cl_event *event)
 {
-    if (buffer->upload == NULL) return LM_OK;
-    lm_status status = device->base.lost ? LM_OK : lm_opencl_wait(device, buffer->upload);
-    device->cl->clReleaseEvent(buffer->upload);
-    buffer->upload = NULL;
+    if (*event == NULL) return LM_OK;
+    lm_status status = device->base.lost ? LM_OK : lm_opencl_wait(device, *event);
+    device->cl->clReleaseEvent(*event);
+    *event = NULL;
     return status;
 }
 
@@ -138,7 +138,7 @@ void lm_opencl_buffer_destroy(lm_buffer *base)
 {
     lm_opencl_device *device = (lm_opencl_device *)base->device;
     lm_opencl_buffer *buffer = (lm_opencl_buffer *)base;
-    finish_upload(device, buffer);
+    finish(device, &buffer->upload);
     device->allocated_bytes -= buffer->size;
     free_buffer(device, buffer);
 }
@@ -155,16 +155,6 @@ static bool takes_slots(lm_opencl_device *device, uint64_t size)
     return good;
 }
 
-/* Until the slot's transfer is done. */
-static lm_status finish_slot(lm_opencl_device *device, lm_opencl_slot *slot)
-{
-    if (slot->event == NULL) return LM_OK;
-    lm_status status = device->base.lost ? LM_OK : lm_opencl_wait(device, slot->event);
-    device->cl->clReleaseEvent(slot->event);
-    slot->event = NULL;
-    return status;
-}
-
 /* Exactly one of `data` (to the device) and `target` (from it) is set. Piece i goes through slot i % LM_OPENCL_SLOTS; a piece from
  * the device is handed out when its slot is needed again, or at the end. */
 static lm_status transfer(lm_opencl_device *device, cl_command_queue queue, cl_mem memory, uint64_t offset,
@@ -176,7 +166,7 @@ static lm_status transfer(lm_opencl_device *device, cl_command_queue queue, cl_m
     for (uint64_t i = 0; i < pieces + LM_OPENCL_SLOTS && status == LM_OK; i++) {
         lm_opencl_slot *slot = &device->slots[i % LM_OPENCL_SLOTS];
         const bool used = i >= LM_OPENCL_SLOTS && i - LM_OPENCL_SLOTS < pieces;
-        status = finish_slot(device, slot);
+        status = finish(device, &slot->event);
         if (status == LM_OK && used && target != NULL) {
             const uint64_t at = (i - LM_OPENCL_SLOTS) * SLOT_BYTES, left = size - at;
             lm_copier_copy(&device->base.copier, target + at, slot->pinned.bytes, left < SLOT_BYTES ? left : SLOT_BYTES);
@@ -193,7 +183,7 @@ static lm_status transfer(lm_opencl_device *device, cl_command_queue queue, cl_m
         if (code != CL_SUCCESS) status = lm_opencl_fail(device, "a transfer", code);
     }
     for (size_t i = 0; i < LM_OPENCL_SLOTS; i++) { /* after a failure */
-        lm_status finished = finish_slot(device, &device->slots[i]);
+        lm_status finished = finish(device, &device->slots[i].event);
         if (status == LM_OK) status = finished;
     }
     return status;
@@ -211,7 +201,7 @@ lm_status lm_opencl_buffer_upload(lm_buffer *base, uint64_t offset, const void *
     cl_command_queue queue = NULL;
     lm_status status = lm_opencl_queue(device, false, &queue);
     if (status == LM_OK && buffer->shadow != NULL) {
-        status = finish_upload(device, buffer);
+        status = finish(device, &buffer->upload);
         if (status != LM_OK) return status;
         memcpy(buffer->shadow + offset, data, (size_t)size);
         /* What uses the buffer comes later on the same queue, so nothing has to wait here. */
