@@ -3,6 +3,7 @@
  * measure.c  clocks, warming, quartiles     report.c  text and JSON         kernels.c  single kernels
  * blocks.c   forwards and steps of blocks   models.c  language models       work.c     bytes and operations of a case
  * limits.c   what a device can do at most   probes.c  kernels that find it out native.c  the same for `cpu`
+ * profile.c  each dispatch within a call
  */
 #ifndef LM_BENCH_H
 #define LM_BENCH_H
@@ -22,7 +23,7 @@ typedef struct bench_options {
     lm_config config;            /* of blocks and fresh models; d_model 0: the set's rows */
     uint32_t batch, length;
     double seconds;              /* of timing a row */
-    bool json, deterministic, tuned, no_check;
+    bool json, deterministic, tuned, no_check, profile;
 } bench_options;
 
 /* Seconds. */
@@ -51,6 +52,18 @@ typedef struct bench_session {
     bool failed;                 /* something did not pass or could not run */
 } bench_session;
 
+/* The commands of a call that do the same, summed. */
+typedef struct bench_profile_line {
+    lm_command command;
+    uint32_t count;
+    double seconds, gap;         /* medians over the calls: running, and between the command before and it where that is known */
+} bench_profile_line;
+
+typedef struct bench_profile {
+    bench_profile_line *lines;   /* in the order in which they were first recorded */
+    size_t count;
+} bench_profile;
+
 /* One line of the report. What is 0 or NULL is left out. */
 typedef struct bench_row {
     const char *part, *name, *shape;
@@ -62,6 +75,7 @@ typedef struct bench_row {
     const char *limit;           /* which one that is */
     const char *check;           /* how it was checked, or what was wrong */
     bool passed;
+    const bench_profile *profile;
 } bench_row;
 
 /* ---- measure.c -------------------------------------------------------------------------------------------------- */
@@ -71,12 +85,21 @@ double bench_now(void);
 /* max|got − expected| / max|expected|; NaN where anything is not a number. */
 double bench_error(const float *got, const double *expected, size_t count);
 
+/* Sorts the samples. */
+bench_times bench_summary(double *samples, size_t count);
+
 /* One run of what is measured. *device: its device time, or left alone. */
 typedef lm_status (*bench_call)(void *user, double *device);
 
 /* Loads the device until its clocks are up (0.6 s where it is a GPU), then samples for `seconds`. */
 lm_status bench_measure(const bench_session *session, bench_call call, void *user, double seconds, bench_times *host,
                         bench_times *device);
+
+/* ---- profile.c -------------------------------------------------------------------------------------------------- */
+
+/* Times each dispatch of `call`, which runs `model`, with bench_measure(). Free the profile also after a failure. */
+lm_status bench_profile_measure(const bench_session *session, lm_model *model, bench_call call, void *user, bench_profile *profile);
+void bench_profile_free(bench_profile *profile);
 
 /* ---- report.c --------------------------------------------------------------------------------------------------- */
 

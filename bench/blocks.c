@@ -94,7 +94,7 @@ static lm_status check(block_bench *b, const lm_config *config, const lm_tensor_
 
 /* One of two models: with timestamps, or without and checked. */
 static lm_status measure(bench_session *session, const lm_config *config, const lm_tensor_set *set, bool timed, bool step,
-                         block_bench *b, bench_row *row, char *text, size_t size)
+                         block_bench *b, bench_row *row, bench_profile *profile, char *text, size_t size)
 {
     const bench_options *o = session->options;
     const lm_model_params params = {.deterministic = o->deterministic, .device_times = timed};
@@ -104,6 +104,10 @@ static lm_status measure(bench_session *session, const lm_config *config, const 
     if (status == LM_OK && !timed && !o->no_check) status = check(b, config, set, row, text, size);
     if (status == LM_OK)
         status = bench_measure(session, run, b, o->seconds, timed ? &ignored : &row->host, timed ? &row->device : &ignored);
+    if (status == LM_OK && timed && o->profile) {
+        status = bench_profile_measure(session, b->model, run, b, profile);
+        row->profile = profile;
+    }
     lm_state_destroy(&b->state);
     lm_model_destroy(&b->model);
     return status;
@@ -122,15 +126,18 @@ static void bench_block(bench_session *session, lm_config config, uint32_t batch
                      .y = malloc(count * sizeof(float))};
     bench_row row = {.part = "blocks", .name = name, .shape = shape, .passed = true};
     lm_tensor_set set = {0};
+    bench_profile profile = {0};
     lm_status status = b.x != NULL && b.y != NULL ? lm_config_complete(&config)
                                                   : lm_fail(NULL, LM_ERROR_OUT_OF_MEMORY, "bench: out of memory");
     lm_case_random random = {1};
     for (size_t i = 0; status == LM_OK && i < count; i++) b.x[i] = lm_case_uniform(&random, -1, 1);
     if (status == LM_OK) status = lm_init_tensors(&config, &(lm_init_params){.seed = 1}, &set);
-    if (status == LM_OK) status = measure(session, &config, &set, false, step, &b, &row, checked, sizeof checked);
-    if (status == LM_OK && row.passed) status = measure(session, &config, &set, true, step, &b, &row, checked, sizeof checked);
+    if (status == LM_OK) status = measure(session, &config, &set, false, step, &b, &row, &profile, checked, sizeof checked);
+    if (status == LM_OK && row.passed)
+        status = measure(session, &config, &set, true, step, &b, &row, &profile, checked, sizeof checked);
     if (status == LM_OK) bench_report(session, &row);
     else bench_report_error(session, "blocks", name, shape, status);
+    bench_profile_free(&profile);
     lm_tensor_set_free(&set);
     free(b.x);
     free(b.y);

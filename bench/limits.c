@@ -71,12 +71,12 @@ static lm_status measure_copy(bench_session *session)
     bench_times host, times;
     lm_status status = lm_buffer_create(device, &(lm_buffer_params){.size = bytes}, &from);
     if (status == LM_OK) status = lm_buffer_create(device, &(lm_buffer_params){.size = bytes}, &to);
-    if (status == LM_OK) status = lm_list_create(device, true, &p.list);
+    if (status == LM_OK) status = lm_list_create(device, LM_TIMES_WHOLE, &p.list);
     if (status == LM_OK) status = lm_list_fill(p.list, lm_view_whole(from), 0);
     if (status == LM_OK) status = lm_list_end(p.list);
     if (status == LM_OK) status = lm_list_run(p.list);
     lm_list_destroy(&p.list);
-    if (status == LM_OK) status = lm_list_create(device, true, &p.list);
+    if (status == LM_OK) status = lm_list_create(device, LM_TIMES_WHOLE, &p.list);
     const lm_view views[] = {lm_view_whole(from), lm_view_whole(to)};
     if (status == LM_OK) status = lm_list_dispatch(p.list, (lm_kernel_id)PROBE_COPY, spec, &params, sizeof params, views, 2, grid);
     if (status == LM_OK) status = measure(&p, &host, &times);
@@ -107,7 +107,7 @@ static lm_status measure_chains(bench_session *session, int kernel, double *rate
     for (bool enough = false; !enough && status == LM_OK; params.rounds *= 4) {
         bench_times host, times;
         const lm_view view = lm_view_whole(out);
-        status = lm_list_create(device, true, &p.list);
+        status = lm_list_create(device, LM_TIMES_WHOLE, &p.list);
         if (status == LM_OK) status = lm_list_dispatch(p.list, (lm_kernel_id)kernel, spec, &params, sizeof params, &view, 1, grid);
         if (status == LM_OK) status = lm_list_end(p.list);
         if (status == LM_OK) status = lm_list_run(p.list);
@@ -135,7 +135,7 @@ static lm_status measure_touches(bench_session *session, lm_buffer *values, uint
     const lm_probe_params params = {.m = 1.0f};
     probe p = {.session = session};
     bench_times host, times;
-    lm_status status = lm_list_create(session->device, true, &p.list);
+    lm_status status = lm_list_create(session->device, LM_TIMES_WHOLE, &p.list);
     for (uint64_t i = 0; i < EMPTY && status == LM_OK; i++) {
         const lm_view view = {values, i * stride, EMPTY_BYTES};
         if (is_native(session)) status = lm_list_fill(p.list, view, 0);
@@ -152,7 +152,7 @@ static lm_status measure_submit(bench_session *session, lm_buffer *values)
     const lm_view view = {values, 0, EMPTY_BYTES};
     probe p = {.session = session};
     bench_times host, times;
-    lm_status status = lm_list_create(session->device, false, &p.list);
+    lm_status status = lm_list_create(session->device, LM_TIMES_NONE, &p.list);
     if (status == LM_OK) status = lm_list_fill(p.list, view, 0);
     if (status == LM_OK) status = measure(&p, &host, &times);
     if (status == LM_OK) session->limits.submit = host.median;

@@ -29,6 +29,8 @@ static const char usage[] =
     "  --tuned             with what `litemamba tune` found on this device\n"
     "  --seconds S         to sample each row for [0.3]\n"
     "  --no-check          do not check before timing\n"
+    "  --profile           after a row of blocks or models, what each kind of dispatch takes within it: its work-groups, how\n"
+    "                      many there are, microseconds in all (of OpenCL: and between the dispatch before and it), and share\n"
     "  --json              JSON instead of text\n";
 
 enum { PART_KERNELS = 1, PART_BLOCKS = 2, PART_MODELS = 4, PART_LIMITS = 8, PART_ALL = 15 };
@@ -63,6 +65,7 @@ static bool parse(int argc, char **argv, bench_options *o, unsigned *parts)
         {"model", required_argument, NULL, 'M'},    {"seconds", required_argument, NULL, 's'},
         {"deterministic", no_argument, NULL, 'x'},  {"no-check", no_argument, NULL, 'u'},
         {"json", no_argument, NULL, 'j'},           {"tuned", no_argument, NULL, 't'},
+        {"profile", no_argument, NULL, 'o'},
         {0},
     };
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) switch (c) {
@@ -85,6 +88,7 @@ static bool parse(int argc, char **argv, bench_options *o, unsigned *parts)
         case 'x': o->deterministic = true; break;
         case 'u': o->no_check = true; break;
         case 'j': o->json = true; break;
+        case 'o': o->profile = true; break;
         case 't': o->tuned = true; break;
         default: return false;
         }

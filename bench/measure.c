@@ -30,7 +30,7 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static bench_times summary(double *samples, size_t count)
+bench_times bench_summary(double *samples, size_t count)
 {
     qsort(samples, count, sizeof *samples, compare);
     return (bench_times){samples[count / 2], samples[count / 4], samples[count - 1 - count / 4], samples[0], count};
@@ -67,7 +67,7 @@ lm_status bench_measure(const bench_session *session, bench_call call, void *use
         host_samples[runs] = bench_now() - begin;
     }
     loaded = bench_now();
-    *host = summary(host_samples, runs);
-    *device = summary(device_samples, runs);
+    *host = bench_summary(host_samples, runs);
+    *device = bench_summary(device_samples, runs);
     return LM_OK;
 }

@@ -25,6 +25,11 @@ enum { VOCABULARY = 256 };
 /* Of a model that is too large for the reference, one of fewer layers is checked. */
 enum { CHECKED_TOKENS = 4, CHECKED_LAYERS = 2 };
 
+typedef struct generate_bench {
+    lm_model *model;
+    const lm_generate_params *params;
+} generate_bench;
+
 typedef struct model_bench {
     lm_model *model;
     lm_state *state;
@@ -148,17 +153,27 @@ static lm_status check(bench_session *session, lm_config config, bench_row *row,
 }
 
 static lm_status measure_step(bench_session *session, const lm_config *config, bool timed, model_bench *m, bench_times *host,
-                              bench_times *device)
+                              bench_times *device, bench_profile *profile)
 {
     const lm_model_params params = {.deterministic = session->options->deterministic, .device_times = timed};
     lm_status status = create(session, config, &params, &m->model);
     if (status == LM_OK) status = lm_state_create(m->model, m->batch, &m->state);
     if (status == LM_OK) status = bench_measure(session, step, m, session->options->seconds, host, device);
+    if (status == LM_OK && profile != NULL) status = bench_profile_measure(session, m->model, step, m, profile);
     lm_state_destroy(&m->state);
     return status;
 }
 
-/* Greedy, from the same prompt again and again. */
+static lm_status generate_once(void *user, double *device)
+{
+    const generate_bench *g = user;
+    lm_generate_stats stats;
+    const lm_status status = lm_generate(g->model, NULL, g->params, &stats);
+    *device = 0;
+    return status;
+}
+
+/* Greedy, from the same prompt again and again. A profile is of the whole call. */
 static lm_status generate(bench_session *session, const model_bench *m, const char *shape)
 {
     enum { PROMPT = 32, NEW = 256, LEAST = 3 };
@@ -176,8 +191,16 @@ static lm_status generate(bench_session *session, const model_bench *m, const ch
         if (rate > row.rate) row.rate = rate, row.host.median = row.host.best = 1 / rate;
         row.host.runs++;
     }
-    bench_report(session, &row);
-    return LM_OK;
+    bench_profile profile = {0};
+    generate_bench g = {m->model, &params};
+    lm_status status = LM_OK;
+    if (session->options->profile) {
+        status = bench_profile_measure(session, m->model, generate_once, &g, &profile);
+        row.profile = &profile;
+    }
+    if (status == LM_OK) bench_report(session, &row);
+    bench_profile_free(&profile);
+    return status;
 }
 
 static void bench_model(bench_session *session, lm_config config, uint32_t batch)
@@ -197,15 +220,19 @@ static void bench_model(bench_session *session, lm_config config, uint32_t batch
     snprintf(shape, sizeof shape, "B=%u layers=%u d_model=%u m=%u", batch, config.layers, config.d_model, config.branches);
     bench_row row = {.part = "models", .name = "step", .shape = shape, .passed = true};
     bench_times ignored;
+    bench_profile profile = {0};
+    if (session->options->profile) row.profile = &profile;
     if (status == LM_OK && !session->options->no_check) status = check(session, config, &row, checked, sizeof checked);
-    if (status == LM_OK && row.passed) status = measure_step(session, &config, true, &m, &row.host, &row.device);
+    if (status == LM_OK && row.passed) status = measure_step(session, &config, true, &m, &row.host, &row.device, row.profile != NULL ? &profile : NULL);
     /* The host's time without timestamps, unless they are lost in it and the model takes long to make. */
     if (!is_huge(&config)) lm_model_destroy(&m.model);
-    if (status == LM_OK && row.passed && m.model == NULL) status = measure_step(session, &config, false, &m, &row.host, &ignored);
+    if (status == LM_OK && row.passed && m.model == NULL)
+        status = measure_step(session, &config, false, &m, &row.host, &ignored, NULL);
     if (status == LM_OK) bench_report(session, &row);
     if (status == LM_OK && row.passed && folder != NULL) status = generate(session, &m, shape);
     if (status != LM_OK) bench_report_error(session, "models", "step", shape, status);
     lm_model_destroy(&m.model);
+    bench_profile_free(&profile);
     free(m.tokens);
 }
 

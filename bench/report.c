@@ -11,6 +11,44 @@ static const char *scaled(double seconds, char *text, size_t size)
     return text;
 }
 
+/* Of all that the profile has. */
+static double profile_seconds(const bench_profile *profile)
+{
+    double seconds = 0;
+    for (size_t i = 0; i < profile->count; i++) seconds += profile->lines[i].seconds + profile->lines[i].gap;
+    return seconds;
+}
+
+static void print_profile(const bench_profile *profile)
+{
+    const double all = profile_seconds(profile);
+    for (size_t i = 0; i < profile->count; i++) {
+        const bench_profile_line *line = &profile->lines[i];
+        const uint32_t *groups = line->command.groups;
+        char size[40] = "";
+        if (groups[0] > 0) snprintf(size, sizeof size, groups[2] > 1 ? "%u x %u x %u" : "%u x %u", groups[0], groups[1], groups[2]);
+        printf("    %-14s %14s groups %5u times %10.2f us", line->command.name, size, line->count, 1e6 * line->seconds);
+        if (line->gap > 0) printf(" + %8.2f us before", 1e6 * line->gap);
+        printf(" %5.1f %%\n", 100 * (line->seconds + line->gap) / all);
+    }
+    printf("    %-14s %14s        %5s       %10.2f us\n", "all", "", "", 1e6 * all);
+}
+
+static json_t *profile_json(const bench_profile *profile)
+{
+    const double all = profile_seconds(profile);
+    json_t *lines = json_array();
+    for (size_t i = 0; i < profile->count; i++) {
+        const bench_profile_line *line = &profile->lines[i];
+        const uint32_t *groups = line->command.groups;
+        json_array_append_new(lines, json_pack("{s:s,s:[I,I,I],s:I,s:f,s:f,s:f}", "kernel", line->command.name, "groups",
+                                               (json_int_t)groups[0], (json_int_t)groups[1], (json_int_t)groups[2], "count",
+                                               (json_int_t)line->count, "device_seconds", line->seconds, "gap_seconds", line->gap,
+                                               "share", (line->seconds + line->gap) / all));
+    }
+    return lines;
+}
+
 static void print_row(const bench_session *session, const bench_row *row)
 {
     char a[32], b[32], c[32], d[32];
@@ -22,6 +60,7 @@ static void print_row(const bench_session *session, const bench_row *row)
     if (row->limit != NULL) printf("  %4.0f %% of %-4s", 100 * row->share, row->limit);
     if (row->check != NULL) printf("  %s%s", row->passed ? "" : "FAILED: ", row->check);
     printf("\n");
+    if (row->profile != NULL) print_profile(row->profile);
     fflush(stdout);
 }
 
@@ -52,6 +91,7 @@ void bench_report(bench_session *session, const bench_row *row)
         json_object_set_new(j, "limit", json_string(row->limit));
     }
     if (row->check != NULL) json_object_set_new(j, "check", json_string(row->check));
+    if (row->profile != NULL) json_object_set_new(j, "profile", profile_json(row->profile));
     json_array_append_new(session->rows, j);
 }
 

@@ -109,6 +109,9 @@ struct lm_model {
     size_t buffer_count, buffer_capacity;
     uint64_t workspace_limit;
     bool timed, deterministic;
+    /* Called after each pass, where set before the pass is recorded: its list then knows the time of each command. The bench's. */
+    void (*profile)(void *user, lm_list *list);
+    void *profile_user;
 
     lm_buffer *workspace;          /* shared by all passes */
     lm_pass *passes[LM_PASS_CACHE]; /* most recently used first */

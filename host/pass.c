@@ -281,7 +281,8 @@ static lm_status create_pass(lm_model *model, const lm_pass_key *key, lm_pass **
     pass->key = *key;
     lay_out(model, key, model->workspace, &layout);
     status = create_input(model, pass);
-    if (status == LM_OK) status = lm_list_create(model->device, model->timed, &pass->list);
+    const lm_list_times times = model->profile != NULL ? LM_TIMES_EACH : model->timed ? LM_TIMES_WHOLE : LM_TIMES_NONE;
+    if (status == LM_OK) status = lm_list_create(model->device, times, &pass->list);
     if (status == LM_OK) pass->list->deterministic = model->deterministic;
     if (status == LM_OK)
         status = model->config.layers > 0 ? record_language_model(model, pass, &layout)
@@ -455,6 +456,7 @@ lm_status lm_pass_run(lm_model *model, lm_pass *pass, const lm_piece *pieces, co
     if (status != LM_OK) return status;
     for (uint32_t i = 0; i < key->pieces; i++) lm_state_advance(key->state, pieces[i].slot, pieces[i].length);
     model->device_seconds += 1e-9 * lm_list_time_ns(pass->list);
+    if (model->profile != NULL) model->profile(model->profile_user, pass->list);
     if (!language) return download_rows(pass, pieces, (unsigned char *)io->y);
     if (key->kind == LM_OUTPUT_NONE) return LM_OK;
     return per_row(key->kind) ? download_rows(pass, pieces, io->output) : download_sequences(pass, pieces, io->output);

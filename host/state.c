@@ -324,7 +324,7 @@ lm_status lm_state_copy(lm_state *to_state, uint32_t to, const lm_state *from_st
     if (from_state->positions[from] == 0) return lm_state_reset_slot(to_state, to);
     const uint32_t had = from_state->kept[from], kept = had < to_state->rollback ? had : to_state->rollback;
     lm_list *list = NULL;
-    status = lm_list_create(model->device, false, &list);
+    status = lm_list_create(model->device, LM_TIMES_NONE, &list);
     for (uint32_t i = 0; i < model->block_count && status == LM_OK; i++)
         status = record_fork(list, i, to_state, to, from_state, from, kept);
     if (status == LM_OK) status = lm_list_end(list);

@@ -204,7 +204,7 @@ lm_status lm_check_case(lm_device *device, const lm_case *c, lm_check_result *re
         if (c->buffers[i].shared >= 0)
             k.views[i] = k.views[c->buffers[i].shared];
     if (status == LM_OK)
-        status = lm_list_create(device, false, &k.list);
+        status = lm_list_create(device, LM_TIMES_NONE, &k.list);
     if (status == LM_OK)
         status = c->record(c, k.list, k.views);
     if (status == LM_OK)

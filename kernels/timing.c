@@ -7,7 +7,7 @@ lm_status lm_timing_repeat(lm_timing *t, unsigned repetitions, bool timed)
 {
     lm_list_destroy(&t->list);
     t->repetitions = repetitions;
-    lm_status status = lm_list_create(t->device, timed, &t->list);
+    lm_status status = lm_list_create(t->device, timed ? LM_TIMES_WHOLE : LM_TIMES_NONE, &t->list);
     for (unsigned i = 0; i < repetitions && status == LM_OK; i++) status = t->c->record(t->c, t->list, t->views);
     return status == LM_OK ? lm_list_end(t->list) : status;
 }

@@ -68,12 +68,34 @@ typedef struct lm_view {
     uint64_t size;               /* bytes */
 } lm_view;
 
+/* What a list finds out about its time on the device. */
+typedef enum lm_list_times {
+    LM_TIMES_NONE,
+    LM_TIMES_WHOLE,              /* lm_list_time_ns */
+    LM_TIMES_EACH,               /* and lm_list_command_times, for a timestamp or an event a command */
+} lm_list_times;
+
+/* When a command of a list ran, in device nanoseconds after the list began. Of a backend that only knows ends (Vulkan, cpu) a
+ * command begins where the one before ended: the barrier between them, and what the device waits, is in its time. */
+typedef struct lm_command_time {
+    double begin, end;
+} lm_command_time;
+
+/* What a list of LM_TIMES_EACH remembers of a command. */
+typedef struct lm_command {
+    const char *name;            /* the kernel's stem, "copy", "fill" */
+    uint32_t groups[3];          /* work-groups; of copies and fills 0 */
+    uint64_t signature;          /* of a dispatch's kernel, constants, parameters and groups; of copies and fills the size */
+} lm_command;
+
 /* Recorded commands. Recording → end → submitted any number of times, one at a time. */
 struct lm_list {
     lm_device *device;
     bool ended;
     bool running;                /* submitted, not yet waited for */
-    bool timed;                  /* wants device timestamps */
+    lm_list_times times;
+    lm_command *commands;        /* of LM_TIMES_EACH, else none */
+    size_t command_count, command_capacity;
     uint64_t signature;          /* of all dispatches' kernels, constants, sizes and parameters: lists with the same do the same */
     bool deterministic;          /* wants kernels whose results for a row do not depend on the other rows (kernels/launch.h) */
     /* hazard tracking, the public layer's */
@@ -110,7 +132,7 @@ struct lm_backend_ops {
                                  lm_pipeline **pipeline);
     void (*pipeline_destroy)(lm_pipeline *pipeline);
 
-    lm_status (*list_create)(lm_device *device, bool timed, lm_list **list);
+    lm_status (*list_create)(lm_device *device, lm_list_times times, lm_list **list);
     void (*list_destroy)(lm_list *list);
     /* `params` is copied; `views` has kernel->binding_count entries, every one with a buffer; `groups` are counts of
      * work-groups, all above 0 and within the device's limits. */
@@ -125,6 +147,8 @@ struct lm_backend_ops {
     lm_status (*list_wait)(lm_list *list);   /* until it is done and downloads see its results; polls first */
     /* Device nanoseconds between the first and the last command of the last run of a timed list; 0 when unknown. */
     double (*list_time_ns)(lm_list *list);
+    /* Of each of list->command_count commands in the last run of a list of LM_TIMES_EACH; false, and nothing written, when unknown. */
+    bool (*list_command_times)(lm_list *list, lm_command_time *times);
 };
 
 extern const lm_backend_ops lm_backend_cpu, lm_backend_reference, lm_backend_opencl, lm_backend_vulkan;

@@ -9,18 +9,18 @@
 
 lm_view lm_view_whole(lm_buffer *buffer) { return (lm_view){buffer, 0, buffer != NULL ? buffer->size : 0}; }
 
-lm_status lm_list_create(lm_device *device, bool timed, lm_list **out)
+lm_status lm_list_create(lm_device *device, lm_list_times times, lm_list **out)
 {
     LM_REQUIRE(NULL, device != NULL && out != NULL);
     *out = NULL;
     lm_status status = lm_device_check(device);
     if (status != LM_OK) return status;
     lm_list *list = NULL;
-    bool can_time = (device->info.capabilities & LM_CAP_TIMESTAMPS) != 0;
-    status = device->ops->list_create(device, timed && can_time, &list);
+    if ((device->info.capabilities & LM_CAP_TIMESTAMPS) == 0) times = LM_TIMES_NONE;
+    status = device->ops->list_create(device, times, &list);
     if (status != LM_OK) return status;
     list->device = device;
-    list->timed = timed && can_time;
+    list->times = times;
     device->object_count++;
     *out = list;
     return LM_OK;
@@ -35,6 +35,7 @@ void lm_list_destroy(lm_list **out)
     if (list->running) lm_list_wait(list);
     free(list->accesses);
     free(list->read_back);
+    free(list->commands);
     list->device->object_count--;
     list->device->ops->list_destroy(list);
 }
@@ -156,6 +157,28 @@ static uint64_t mix(uint64_t signature, const void *data, size_t size)
     return signature;
 }
 
+static uint64_t mix_dispatch(uint64_t signature, lm_kernel_id id, const int32_t constants[LM_MAX_SPEC], const void *params,
+                             size_t params_size, const uint32_t groups[3])
+{
+    signature = mix(mix(signature, &id, sizeof id), constants, LM_MAX_SPEC * sizeof *constants);
+    return mix(mix(signature, params, params_size), groups, 3 * sizeof *groups);
+}
+
+/* Where each command is timed, what it is. */
+static lm_status note_command(lm_list *list, const char *name, const uint32_t groups[3], uint64_t signature)
+{
+    if (list->times != LM_TIMES_EACH) return LM_OK;
+    if (list->command_count == list->command_capacity) {
+        const size_t capacity = list->command_capacity == 0 ? 32 : 2 * list->command_capacity;
+        lm_command *grown = realloc(list->commands, capacity * sizeof *grown);
+        if (grown == NULL) return lm_fail(list->device->context, LM_ERROR_OUT_OF_MEMORY, "command list: out of memory");
+        list->commands = grown;
+        list->command_capacity = capacity;
+    }
+    list->commands[list->command_count++] = (lm_command){name, {groups[0], groups[1], groups[2]}, signature};
+    return LM_OK;
+}
+
 /* ---- commands --------------------------------------------------------------------------------------------------- */
 
 lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, const void *params, size_t params_size,
@@ -195,9 +218,10 @@ lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, 
     if (status != LM_OK) return status;
     status = order(list, accesses, access_count);
     if (status != LM_OK) return status;
-    list->signature = mix(mix(mix(mix(list->signature, &id, sizeof id), constants, sizeof constants), params, params_size), groups,
-                          3 * sizeof *groups);
-    return device->ops->list_dispatch(list, pipeline, params, bound, groups);
+    list->signature = mix_dispatch(list->signature, id, constants, params, params_size, groups);
+    status = device->ops->list_dispatch(list, pipeline, params, bound, groups);
+    return status != LM_OK ? status
+                           : note_command(list, kernel->stem, groups, mix_dispatch(0, id, constants, params, params_size, groups));
 }
 
 lm_status lm_list_copy(lm_list *list, lm_view to, lm_view from)
@@ -212,7 +236,8 @@ lm_status lm_list_copy(lm_list *list, lm_view to, lm_view from)
                                    {from.buffer, from.offset, from.offset + from.size, false}};
     LM_REQUIRE(list->device->context, !conflicts(&accesses[0], &accesses[1]));
     status = order(list, accesses, 2);
-    return status != LM_OK ? status : list->device->ops->list_copy(list, to, from);
+    if (status == LM_OK) status = list->device->ops->list_copy(list, to, from);
+    return status != LM_OK ? status : note_command(list, "copy", (uint32_t[3]){0}, to.size);
 }
 
 lm_status lm_list_fill(lm_list *list, lm_view to, uint32_t word)
@@ -224,7 +249,8 @@ lm_status lm_list_fill(lm_list *list, lm_view to, uint32_t word)
     if (status != LM_OK) return status;
     const lm_access access = {to.buffer, to.offset, to.offset + to.size, true};
     status = order(list, &access, 1);
-    return status != LM_OK ? status : list->device->ops->list_fill(list, to, word);
+    if (status == LM_OK) status = list->device->ops->list_fill(list, to, word);
+    return status != LM_OK ? status : note_command(list, "fill", (uint32_t[3]){0}, to.size);
 }
 
 lm_status lm_list_end(lm_list *list)
@@ -262,7 +288,14 @@ lm_status lm_list_run(lm_list *list)
     return status != LM_OK ? status : lm_list_wait(list);
 }
 
-double lm_list_time_ns(lm_list *list)
+static bool has_times(const lm_list *list, lm_list_times times)
 {
-    return list != NULL && list->timed && list->ended && !list->running ? list->device->ops->list_time_ns(list) : 0.0;
+    return list != NULL && list->times >= times && list->ended && !list->running;
+}
+
+double lm_list_time_ns(lm_list *list) { return has_times(list, LM_TIMES_WHOLE) ? list->device->ops->list_time_ns(list) : 0.0; }
+
+bool lm_list_command_times(lm_list *list, lm_command_time *times)
+{
+    return has_times(list, LM_TIMES_EACH) && list->device->ops->list_command_times(list, times);
 }

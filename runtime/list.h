@@ -1,7 +1,7 @@
 /* runtime/list.h: command lists, recorded once and replayed. Internal to the library.
  *
  *     lm_list *list;
- *     lm_list_create(device, false, &list);
+ *     lm_list_create(device, LM_TIMES_NONE, &list);
  *     lm_list_dispatch(list, LM_KERNEL_RMSNORM, spec, &params, sizeof params, views, 3, groups);
  *     lm_list_end(list);
  *     lm_list_run(list);            // any number of times
@@ -14,7 +14,8 @@
 
 #include "runtime/backend.h"
 
-lm_status lm_list_create(lm_device *device, bool timed, lm_list **list);
+/* A device without timestamps gives LM_TIMES_NONE instead. */
+lm_status lm_list_create(lm_device *device, lm_list_times times, lm_list **list);
 void lm_list_destroy(lm_list **list);
 
 /* Builds the pipeline if it is new. `views` in the order of the kernel's bindings; absent ones have buffer NULL.
@@ -28,6 +29,9 @@ lm_status lm_list_submit(lm_list *list);
 lm_status lm_list_wait(lm_list *list);
 lm_status lm_list_run(lm_list *list); /* submit and wait */
 double lm_list_time_ns(lm_list *list);
+/* Times of the last run's commands, list->command_count of them as in list->commands; false, and nothing written, where the list was
+ * not made for that or has not run. */
+bool lm_list_command_times(lm_list *list, lm_command_time *times);
 
 /* The whole buffer. */
 lm_view lm_view_whole(lm_buffer *buffer);

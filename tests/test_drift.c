@@ -88,7 +88,7 @@ static void run_device(drift *t, uint64_t seen, uint32_t length)
     lm_view *const views[] = {&v.u, &v.delta, &v.a, &v.bc, &v.d, &v.rows, &v.state, &v.y};
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) *views[i] = lm_view_whole(t->buffers[i]);
     lm_list *list = NULL;
-    cr_assert_eq(lm_list_create(t->device, false, &list), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_list_create(t->device, LM_TIMES_NONE, &list), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_launch_scan(list, &p, &v), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_list_end(list), LM_OK);
     cr_assert_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());

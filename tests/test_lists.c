@@ -18,10 +18,10 @@ static lm_buffer *create_buffer(lm_device *device, uint64_t size)
     return buffer;
 }
 
-static lm_list *create_list(lm_device *device, bool timed)
+static lm_list *create_list(lm_device *device, lm_list_times times)
 {
     lm_list *list = NULL;
-    cr_assert_eq(lm_list_create(device, timed, &list), LM_OK, "%s", lm_last_error());
+    cr_assert_eq(lm_list_create(device, times, &list), LM_OK, "%s", lm_last_error());
     return list;
 }
 
@@ -35,7 +35,7 @@ static void check_host_reads(lm_device *device, uint32_t count)
     lm_buffer *buffer = NULL;
     const lm_buffer_params params = {.size = bytes, .host_visible = true, .host_reads = true};
     cr_assert_eq(lm_buffer_create(device, &params, &buffer), LM_OK, "%s", lm_last_error());
-    lm_list *list = create_list(device, true);
+    lm_list *list = create_list(device, LM_TIMES_WHOLE);
     cr_assert_eq(lm_list_fill(list, (lm_view){buffer, 0, FILLED * 4}, 7), LM_OK, "%s", lm_last_error());
     cr_assert_eq(lm_list_end(list), LM_OK, "%s", lm_last_error());
     uint32_t *words = malloc(bytes), *back = malloc(bytes);
@@ -171,7 +171,7 @@ ParameterizedTest(lm_test_target *target, lists, hazards_are_ordered)
         permutation[k * COLS + (k + 1) % COLS] = 1.0f;
     cr_assert_eq(lm_buffer_upload(shift, 0, permutation, sizeof permutation), LM_OK);
 
-    lm_list *list = create_list(device, false);
+    lm_list *list = create_list(device, LM_TIMES_NONE);
     for (int i = 0; i < LINKS; i++) {
         const lm_view from = lm_view_whole(ring[i % 3]), to = lm_view_whole(ring[(i + 1) % 3]);
         cr_assert_eq(lm_list_fill(list, to, 0x7fc00000u), LM_OK);              /* write after read and write */
@@ -210,7 +210,7 @@ ParameterizedTest(lm_test_target *target, lists, lists_follow_each_other)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
     lm_buffer *a = create_buffer(device, 1024), *b = create_buffer(device, 1024);
-    lm_list *first = create_list(device, false), *second = create_list(device, false);
+    lm_list *first = create_list(device, LM_TIMES_NONE), *second = create_list(device, LM_TIMES_NONE);
     const lm_view half = {a, 256, 512}, target_half = {b, 512, 512};
     cr_assert_eq(lm_list_fill(first, lm_view_whole(a), 1), LM_OK);
     cr_assert_eq(lm_list_fill(first, half, 2), LM_OK, "%s", lm_last_error());
@@ -251,7 +251,7 @@ ParameterizedTest(lm_test_target *target, lists, recording_is_checked)
     lm_device *other = NULL;
     cr_assert_eq(lm_device_open(lm_test_context(), "cpu", NULL, &other), LM_OK);
     lm_buffer *buffer = create_buffer(device, 4096), *foreign = create_buffer(other, 4096);
-    lm_list *list = create_list(device, false);
+    lm_list *list = create_list(device, LM_TIMES_NONE);
     const lm_device_info *info = lm_device_get_info(device);
     const lm_view whole = lm_view_whole(buffer);
     const lm_view wrong[] = {
@@ -301,7 +301,7 @@ ParameterizedTest(lm_test_target *target, lists, recording_is_checked)
     cr_assert_eq(lm_buffer_download(buffer, 0, words, sizeof words), LM_OK);
     for (int i = 0; i < 1024; i++)
         cr_assert_eq(words[i], 42);
-    cr_expect_eq(lm_list_create(NULL, false, &list), LM_ERROR_INVALID_ARGUMENT);
+    cr_expect_eq(lm_list_create(NULL, LM_TIMES_NONE, &list), LM_ERROR_INVALID_ARGUMENT);
     cr_expect_eq(lm_list_fill(NULL, whole, 0), LM_ERROR_INVALID_ARGUMENT);
     lm_list_destroy(&list);
     lm_buffer_destroy(&buffer);
@@ -314,12 +314,13 @@ ParameterizedTestParameters(lists, empty_list_runs) { return lm_test_targets(); 
 ParameterizedTest(lm_test_target *target, lists, empty_list_runs)
 {
     lm_device *device = lm_test_open(target->backend, target->disable);
-    for (int timed = 0; timed < 2; timed++) {
-        lm_list *list = create_list(device, timed);
+    for (lm_list_times times = LM_TIMES_NONE; times <= LM_TIMES_EACH; times++) {
+        lm_list *list = create_list(device, times);
         cr_assert_eq(lm_list_end(list), LM_OK, "%s", lm_last_error());
         cr_expect_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
         cr_expect_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
         cr_expect_geq(lm_list_time_ns(list), 0.0);
+        cr_expect_eq(list->command_count, 0);
         lm_list_destroy(&list);
     }
     lm_test_close(&device);
@@ -334,7 +335,7 @@ ParameterizedTest(lm_test_target *target, lists, pipelines_are_kept)
     const lm_view a = {buffer, 0, 1 << 14}, b = {buffer, 1 << 14, 1 << 14}, c = {buffer, 1 << 15, 1 << 15};
     size_t after_first = 0;
     for (int i = 0; i < 3; i++) {
-        lm_list *list = create_list(device, false);
+        lm_list *list = create_list(device, LM_TIMES_NONE);
         const lm_rmsnorm_params p = {8, 64, 1e-5f};
         cr_assert_eq(lm_launch_rmsnorm(list, &p, a, b, c), LM_OK, "%s", lm_last_error());
         cr_assert_eq(lm_launch_rmsnorm(list, &p, a, b, c), LM_OK, "%s", lm_last_error());
@@ -358,8 +359,8 @@ ParameterizedTest(lm_test_target *target, lists, timestamps)
     enum { BYTES = 1 << 22 };
     lm_buffer *buffer = create_buffer(device, 2 * BYTES);
     const lm_view low = {buffer, 0, BYTES}, high = {buffer, BYTES, BYTES};
-    for (int timed = 0; timed < 2; timed++) {
-        lm_list *list = create_list(device, timed);
+    for (lm_list_times times = LM_TIMES_NONE; times <= LM_TIMES_EACH; times++) {
+        lm_list *list = create_list(device, times);
         for (int i = 0; i < 8; i++) {
             cr_assert_eq(lm_list_fill(list, low, (uint32_t)i), LM_OK);
             cr_assert_eq(lm_list_copy(list, high, low), LM_OK);
@@ -369,11 +370,75 @@ ParameterizedTest(lm_test_target *target, lists, timestamps)
         for (int run = 0; run < 3; run++) {
             cr_assert_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
             const double ns = lm_list_time_ns(list);
-            if (timed && can)
+            if (times != LM_TIMES_NONE && can)
                 cr_expect(ns > 0 && ns < 60e9, "%g ns for 64 MiB of writes", ns);
             else
                 cr_expect_eq(ns, 0.0);
         }
+        lm_list_destroy(&list);
+    }
+    lm_buffer_destroy(&buffer);
+    lm_test_close(&device);
+}
+
+/* Of so many commands that Vulkan's timestamps take more than one pool, of three kinds. */
+enum { TIMED_COMMANDS = 1200 };
+
+static lm_list *record_timed(lm_device *device, lm_list_times times, lm_buffer *buffer)
+{
+    const lm_view a = {buffer, 0, 1 << 14}, b = {buffer, 1 << 14, 1 << 14}, c = {buffer, 1 << 15, 1 << 14};
+    const lm_rmsnorm_params p = {8, 64, 1e-5f};
+    lm_list *list = create_list(device, times);
+    for (int i = 0; i < TIMED_COMMANDS; i += 3) {
+        cr_assert_eq(lm_list_fill(list, a, 0x3f800000u), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_list_copy(list, b, a), LM_OK, "%s", lm_last_error());
+        cr_assert_eq(lm_launch_rmsnorm(list, &p, a, b, c), LM_OK, "%s", lm_last_error());
+    }
+    cr_assert_eq(lm_list_end(list), LM_OK, "%s", lm_last_error());
+    return list;
+}
+
+/* In order, none beginning before the one before has ended (by more than a clock's tick), all within the list's time. */
+static void check_command_times(lm_list *list, const lm_command_time *times)
+{
+    const double whole = lm_list_time_ns(list), tick = 1e-6 * whole + 1e3;
+    double sum = 0, longest = 0;
+    for (int i = 0; i < TIMED_COMMANDS; i++) {
+        cr_assert(times[i].begin >= (i > 0 ? times[i - 1].end : 0) - tick && times[i].end >= times[i].begin,
+                  "command %d from %g to %g ns", i, times[i].begin, times[i].end);
+        sum += times[i].end - times[i].begin;
+        longest = times[i].end - times[i].begin > longest ? times[i].end - times[i].begin : longest;
+    }
+    cr_expect(longest > 0 && sum > 0 && sum <= whole + TIMED_COMMANDS * tick, "%g ns of %g", sum, whole);
+    cr_expect_leq(times[TIMED_COMMANDS - 1].end, whole + tick);
+}
+
+ParameterizedTestParameters(lists, commands_are_timed) { return lm_test_targets(); }
+ParameterizedTest(lm_test_target *target, lists, commands_are_timed)
+{
+    static const char *const names[] = {"fill", "copy", "rmsnorm"};
+    static lm_command_time times[TIMED_COMMANDS];
+    const lm_command_time untouched = {-1, -1};
+    lm_device *device = lm_test_open(target->backend, target->disable);
+    const bool can = lm_device_get_info(device)->capabilities & LM_CAP_TIMESTAMPS;
+    lm_buffer *buffer = create_buffer(device, 1 << 16);
+    for (lm_list_times how = LM_TIMES_NONE; how <= LM_TIMES_EACH; how++) {
+        const bool known = can && how == LM_TIMES_EACH;
+        lm_list *list = record_timed(device, how, buffer);
+        cr_assert_eq(list->command_count, known ? TIMED_COMMANDS : 0);
+        for (size_t i = 0; i < list->command_count; i++) {
+            cr_expect_str_eq(list->commands[i].name, names[i % 3]);
+            cr_expect_eq(list->commands[i].signature, list->commands[i % 3].signature);
+            cr_expect_eq(list->commands[i].groups[0] > 0, i % 3 == 2);
+        }
+        times[0] = untouched;
+        cr_expect_not(lm_list_command_times(list, times), "before it ran");
+        for (int run = 0; run < 2; run++) {
+            cr_assert_eq(lm_list_run(list), LM_OK, "%s", lm_last_error());
+            cr_assert_eq(lm_list_command_times(list, times), known);
+            if (known) check_command_times(list, times);
+        }
+        cr_expect_eq(times[0].begin == untouched.begin, !known);
         lm_list_destroy(&list);
     }
     lm_buffer_destroy(&buffer);

@@ -461,7 +461,7 @@ static bool all_calls_are_lost(lm_device *device, lm_buffer *buffer, lm_list *en
     return lm_buffer_upload(buffer, 0, &word, 4) == LM_ERROR_DEVICE_LOST
            && lm_buffer_download(buffer, 0, &word, 4) == LM_ERROR_DEVICE_LOST
            && lm_buffer_create(device, &(lm_buffer_params){.size = 4}, &another) == LM_ERROR_DEVICE_LOST
-           && lm_list_create(device, false, &list) == LM_ERROR_DEVICE_LOST
+           && lm_list_create(device, LM_TIMES_NONE, &list) == LM_ERROR_DEVICE_LOST
            && lm_list_fill(recording, view, 0) == LM_ERROR_DEVICE_LOST && lm_list_end(recording) == LM_ERROR_DEVICE_LOST
            && lm_list_submit(ended) == LM_ERROR_DEVICE_LOST && lm_list_run(ended) == LM_ERROR_DEVICE_LOST
            && !another && !list;
@@ -477,10 +477,10 @@ static live_objects make_objects(const lm_test_target *target)
 {
     live_objects o = {.device = lm_test_open(target->backend, target->disable)};
     cr_assert_eq(lm_buffer_create(o.device, &(lm_buffer_params){.size = 256}, &o.buffer), LM_OK, "%s", lm_last_error());
-    cr_assert_eq(lm_list_create(o.device, false, &o.ended), LM_OK);
+    cr_assert_eq(lm_list_create(o.device, LM_TIMES_NONE, &o.ended), LM_OK);
     cr_assert_eq(lm_list_fill(o.ended, lm_view_whole(o.buffer), 7), LM_OK);
     cr_assert_eq(lm_list_end(o.ended), LM_OK);
-    cr_assert_eq(lm_list_create(o.device, false, &o.recording), LM_OK);
+    cr_assert_eq(lm_list_create(o.device, LM_TIMES_NONE, &o.recording), LM_OK);
     cr_assert_eq(lm_list_fill(o.recording, lm_view_whole(o.buffer), 8), LM_OK);
     return o;
 }

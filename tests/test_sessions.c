@@ -226,9 +226,9 @@ static lm_status fail_download(lm_buffer *buffer, uint64_t offset, void *data, u
     return failed() ? failure() : honest->buffer_download(buffer, offset, data, size);
 }
 
-static lm_status fail_list_create(lm_device *device, bool timed, lm_list **list)
+static lm_status fail_list_create(lm_device *device, lm_list_times times, lm_list **list)
 {
-    return failed() ? failure() : honest->list_create(device, timed, list);
+    return failed() ? failure() : honest->list_create(device, times, list);
 }
 
 static lm_status fail_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views, const uint32_t groups[3])

@@ -27,6 +27,17 @@ grep -q 'FAILED' <<<"$text" && fail "a row failed: $text"
 grep -q '"passed": false' <<<"$json" && fail "a row failed: $json"
 grep -q '"copy_bytes_per_second"' <<<"$json" || fail "no limits"
 
+# A profile has each dispatch of a row, and its shares are all of it.
+profile=$("$bench" blocks models --set tiny --seconds 0.001 --no-check --profile) || fail "profile: exit code $?"
+[ "$(grep -c '^    all ' <<<"$profile")" -eq "$(grep -c ' device ' <<<"$profile")" ] || fail "rows without a profile: $profile"
+profile=$("$bench" blocks --set tiny --seconds 0.001 --no-check --profile --json) || fail "profile, JSON: exit code $?"
+command -v python3 >/dev/null && { python3 -c '
+import json, sys
+for device in json.load(sys.stdin)["devices"]:
+    for row in device["rows"]:
+        assert len(row["profile"]) > 2 and abs(sum(line["share"] for line in row["profile"]) - 1) < 1e-3, row
+' <<<"$profile" || fail "profile, JSON: $profile"; }
+
 expect 2 nonsense
 expect 2 --set nonsense
 expect 2 --variant nonsense

@@ -200,9 +200,9 @@ static lm_status cpu_pipeline_create(lm_device *device, const lm_kernel *kernel,
 
 static void cpu_pipeline_destroy(lm_pipeline *pipeline) { free(pipeline); }
 
-static lm_status cpu_list_create(lm_device *device, bool timed, lm_list **out)
+static lm_status cpu_list_create(lm_device *device, lm_list_times times, lm_list **out)
 {
-    (void)timed;
+    (void)times;
     cpu_list *list = calloc(1, sizeof *list);
     if (list == NULL) return lm_fail(device->context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
     *out = &list->base;
@@ -213,6 +213,7 @@ static void cpu_list_destroy(lm_list *base)
 {
     cpu_list *list = (cpu_list *)base;
     free(list->commands);
+    free(list->ends);
     free(list);
 }
 
@@ -252,7 +253,9 @@ static lm_status cpu_list_dispatch(lm_list *list, lm_pipeline *pipeline, const v
     const lm_cpu_call call = {command.params, pipeline->spec, command.buffers, device->threads, NULL};
     if (kernel->id == LM_KERNEL_GEMM && !list->deterministic && (device->base.info.capabilities & LM_CAP_OPENBLAS) &&
         lm_cpu_blas_takes(&call)) {
+        command.goes_on = true;
         lm_status status = append_native(list, &command, &lm_cpu_blas, &call);
+        command.goes_on = false;
         return status == LM_OK ? append_native(list, &command, &device->level->epilogue, &call) : status;
     }
     const lm_cpu_kernel *native = &device->level->kernels[kernel->id];
@@ -279,10 +282,12 @@ static lm_status cpu_list_barrier(lm_list *list)
     return LM_OK;
 }
 
-static lm_status cpu_list_end(lm_list *list)
+static lm_status cpu_list_end(lm_list *base)
 {
-    (void)list;
-    return LM_OK;
+    cpu_list *list = (cpu_list *)base;
+    if (base->times != LM_TIMES_EACH || base->command_count == 0) return LM_OK;
+    list->ends = calloc(base->command_count, sizeof *list->ends);
+    return list->ends != NULL ? LM_OK : lm_fail(base->device->context, LM_ERROR_OUT_OF_MEMORY, "cpu: out of memory");
 }
 
 static lm_status cpu_list_submit(lm_list *list)
@@ -298,6 +303,14 @@ static lm_status cpu_list_wait(lm_list *list)
 }
 
 static double cpu_list_time_ns(lm_list *list) { return ((const cpu_list *)list)->time_ns; }
+
+static bool cpu_list_command_times(lm_list *base, lm_command_time *times)
+{
+    const cpu_list *list = (const cpu_list *)base;
+    if (list->time_ns == 0) return false;
+    for (size_t i = 0; i < base->command_count; i++) times[i] = (lm_command_time){i > 0 ? list->ends[i - 1] : 0, list->ends[i]};
+    return true;
+}
 
 /* Both have these. */
 #define SHARED_OPS \
@@ -320,7 +333,8 @@ static double cpu_list_time_ns(lm_list *list) { return ((const cpu_list *)list)-
     .list_end = cpu_list_end, \
     .list_submit = cpu_list_submit, \
     .list_wait = cpu_list_wait, \
-    .list_time_ns = cpu_list_time_ns
+    .list_time_ns = cpu_list_time_ns, \
+    .list_command_times = cpu_list_command_times
 
 const lm_backend_ops lm_backend_cpu = {.backend = LM_BACKEND_CPU, .name = "cpu", .load = cpu_load, SHARED_OPS};
 const lm_backend_ops lm_backend_reference = {

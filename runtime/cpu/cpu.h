@@ -27,6 +27,7 @@ typedef struct cpu_command {
     void *buffers[LM_MAX_BINDINGS]; /* copy: to, from; fill: to */
     uint64_t size;                 /* copy and fill */
     uint32_t word;
+    bool goes_on;                  /* with the next one: both are one of the list's commands */
 } cpu_command;
 
 typedef struct cpu_list {
@@ -34,6 +35,7 @@ typedef struct cpu_list {
     cpu_command *commands;
     size_t count, capacity;
     double time_ns;
+    double *ends;                  /* of LM_TIMES_EACH: when the last run's commands were done, in ns after it began; else NULL */
 } cpu_list;
 
 /* Runs all commands in order. */

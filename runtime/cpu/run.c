@@ -56,6 +56,7 @@ void lm_cpu_run(cpu_list *list)
     cpu_device *device = (cpu_device *)list->base.device;
     const double start = now_ns();
     bool untaken = false, shares = false;
+    size_t done = 0;
     for (size_t i = 0; i < list->count && !shares; i++) shares = list->commands[i].parts > 1;
     lm_team *team = shares ? team_of(device) : NULL;
     if (team != NULL && !atomic_compare_exchange_strong(&taken, &untaken, true)) team = NULL;
@@ -65,6 +66,7 @@ void lm_cpu_run(cpu_list *list)
             lm_team_run(team, run.command->parts, run_part, &run);
         else
             for (uint32_t part = 0; part < run.command->parts; part++) run_part(&run, part, 0);
+        if (list->ends != NULL && !run.command->goes_on) list->ends[done++] = now_ns() - start;
     }
     if (team != NULL) atomic_store(&taken, false);
     list->time_ns = now_ns() - start;

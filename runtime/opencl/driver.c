@@ -277,4 +277,5 @@ const lm_backend_ops lm_backend_opencl = {
     .list_submit = lm_opencl_list_submit,
     .list_wait = lm_opencl_list_wait,
     .list_time_ns = lm_opencl_list_time_ns,
+    .list_command_times = lm_opencl_list_command_times,
 };

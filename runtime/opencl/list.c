@@ -19,6 +19,7 @@ typedef struct opencl_command {
     cl_mem to, from; /* copy and fill */
     size_t to_offset, from_offset, size;
     cl_uint word; /* fill */
+    cl_event event; /* of the latest run, until it is done; NULL where nobody asks for it */
 } opencl_command;
 
 /* Argument 1 of every kernel: where each binding starts in its buffer, in elements (kernels/opencl/common.h). Views are not
@@ -36,20 +37,20 @@ typedef struct gathered {
 
 typedef struct opencl_list {
     lm_list base;
-    bool timed;
     opencl_command *commands;
     size_t count, capacity;
-    cl_event done;             /* of the latest run, all of it */
-    cl_event first, last; /* of the latest run; first only when timed, and the same as last for one command */
+    cl_event done;             /* of the latest run, all of it, where something is read back at its end */
     double time_ns;
+    lm_command_time *command_times; /* of LM_TIMES_EACH, else NULL */
+    bool commands_timed;       /* and they are the latest run's */
 } opencl_list;
 
 static lm_opencl_device *device_of(const lm_list *list) { return (lm_opencl_device *)list->device; }
 
-lm_status lm_opencl_list_create(lm_device *base, bool timed, lm_list **out)
+lm_status lm_opencl_list_create(lm_device *base, lm_list_times times, lm_list **out)
 {
     lm_opencl_device *device = (lm_opencl_device *)base;
-    if (timed && device->timed_queue == NULL) {
+    if (times != LM_TIMES_NONE && device->timed_queue == NULL) {
         cl_int code = CL_SUCCESS;
         device->timed_queue =
             device->cl->clCreateCommandQueue(device->context, device->id, CL_QUEUE_PROFILING_ENABLE, &code);
@@ -60,19 +61,31 @@ lm_status lm_opencl_list_create(lm_device *base, bool timed, lm_list **out)
     }
     opencl_list *list = calloc(1, sizeof *list);
     if (list == NULL) return lm_fail(base->context, LM_ERROR_OUT_OF_MEMORY, "%s: out of memory", base->info.id);
-    list->timed = timed;
     *out = &list->base;
     return LM_OK;
 }
 
+/* The next command after this one that has an event: the last, and where they are timed all, or the first. */
+static size_t next_event(const opencl_list *list, size_t i)
+{
+    return list->base.times == LM_TIMES_EACH || i + 1 >= list->count ? i + 1 : list->count - 1;
+}
+
+static size_t first_event(const opencl_list *list)
+{
+    return list->base.times != LM_TIMES_NONE || list->count == 0 ? 0 : list->count - 1;
+}
+
+static void release_event(const lm_opencl_api *cl, cl_event *event)
+{
+    if (*event != NULL) cl->clReleaseEvent(*event);
+    *event = NULL;
+}
+
 static void release_events(const lm_opencl_api *cl, opencl_list *list)
 {
-    if (list->first != NULL) cl->clReleaseEvent(list->first);
-    if (list->last != NULL) cl->clReleaseEvent(list->last);
-    if (list->done != NULL) cl->clReleaseEvent(list->done);
-    list->first = NULL;
-    list->last = NULL;
-    list->done = NULL;
+    for (size_t i = first_event(list); i < list->count; i = next_event(list, i)) release_event(cl, &list->commands[i].event);
+    release_event(cl, &list->done);
 }
 
 void lm_opencl_list_destroy(lm_list *base)
@@ -83,6 +96,7 @@ void lm_opencl_list_destroy(lm_list *base)
     for (size_t i = 0; i < list->count; i++)
         if (list->commands[i].kernel != NULL) cl->clReleaseKernel(list->commands[i].kernel);
     free(list->commands);
+    free(list->command_times);
     free(list);
 }
 
@@ -185,10 +199,13 @@ lm_status lm_opencl_list_barrier(lm_list *list)
     return LM_OK;
 }
 
-lm_status lm_opencl_list_end(lm_list *list)
+lm_status lm_opencl_list_end(lm_list *base)
 {
-    (void)list;
-    return LM_OK;
+    opencl_list *list = (opencl_list *)base;
+    if (base->times != LM_TIMES_EACH || list->count == 0) return LM_OK;
+    list->command_times = calloc(list->count, sizeof *list->command_times);
+    if (list->command_times != NULL) return LM_OK;
+    return lm_fail(base->device->context, LM_ERROR_OUT_OF_MEMORY, "%s: command list: out of memory", base->device->info.id);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
@@ -219,16 +236,18 @@ lm_status lm_opencl_list_submit(lm_list *base)
     const lm_opencl_api *cl = device->cl;
     release_events(cl, list);
     list->time_ns = 0;
+    list->commands_timed = false;
     cl_command_queue queue = NULL;
-    lm_status status = lm_opencl_queue(device, list->timed, &queue);
+    lm_status status = lm_opencl_queue(device, base->times != LM_TIMES_NONE, &queue);
     if (status != LM_OK) return status;
     const char *call = "";
     cl_int code = CL_SUCCESS;
-    for (size_t i = 0; i < list->count && code == CL_SUCCESS; i++) {
-        cl_event *kept = i + 1 == list->count ? &list->last : i == 0 && list->timed ? &list->first : NULL;
+    for (size_t i = 0, kept = first_event(list); i < list->count && code == CL_SUCCESS; i++) {
         cl_event event = NULL;
-        code = enqueue(cl, queue, &list->commands[i], kept != NULL ? &event : NULL, &call);
-        if (code == CL_SUCCESS && kept != NULL) *kept = event;
+        code = enqueue(cl, queue, &list->commands[i], i == kept ? &event : NULL, &call);
+        if (code != CL_SUCCESS || i != kept) continue;
+        list->commands[i].event = event;
+        kept = next_event(list, i);
     }
     for (size_t i = 0; i < base->read_back_count && code == CL_SUCCESS; i++) {
         lm_opencl_buffer *buffer = (lm_opencl_buffer *)base->read_back[i];
@@ -250,26 +269,47 @@ lm_status lm_opencl_list_submit(lm_list *base)
     return status;
 }
 
-/* From the start of the first command to the end of the last, 0 when the driver does not tell. */
-static double measure(const lm_opencl_api *cl, const opencl_list *list)
+static bool ask_time(const lm_opencl_api *cl, cl_event event, cl_profiling_info what, cl_ulong *time)
+{
+    return cl->clGetEventProfilingInfo(event, what, sizeof *time, time, NULL) == CL_SUCCESS;
+}
+
+/* From the start of the first command to the end of the last, and of each: nothing where the driver does not tell. */
+static void measure(const lm_opencl_api *cl, opencl_list *list)
 {
     cl_ulong start = 0, end = 0;
-    cl_event first = list->first != NULL ? list->first : list->last;
-    if (cl->clGetEventProfilingInfo(first, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
-        cl->clGetEventProfilingInfo(list->last, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
-        return 0;
-    return end > start ? (double)(end - start) : 0;
+    if (!ask_time(cl, list->commands[0].event, CL_PROFILING_COMMAND_START, &start) ||
+        !ask_time(cl, list->commands[list->count - 1].event, CL_PROFILING_COMMAND_END, &end) || end <= start)
+        return;
+    list->time_ns = (double)(end - start);
+    if (list->base.times != LM_TIMES_EACH) return;
+    for (size_t i = 0; i < list->count; i++) {
+        cl_ulong began = 0, ended = 0;
+        if (!ask_time(cl, list->commands[i].event, CL_PROFILING_COMMAND_START, &began) ||
+            !ask_time(cl, list->commands[i].event, CL_PROFILING_COMMAND_END, &ended) || began < start || ended < began)
+            return;
+        list->command_times[i] = (lm_command_time){(double)(began - start), (double)(ended - start)};
+    }
+    list->commands_timed = true;
 }
 
 lm_status lm_opencl_list_wait(lm_list *base)
 {
     opencl_list *list = (opencl_list *)base;
     lm_opencl_device *device = device_of(base);
-    if (list->last == NULL) return LM_OK; /* an empty list */
-    lm_status status = lm_opencl_wait(device, list->done != NULL ? list->done : list->last);
-    if (status == LM_OK && list->timed) list->time_ns = measure(device->cl, list);
+    if (list->count == 0) return LM_OK;
+    lm_status status = lm_opencl_wait(device, list->done != NULL ? list->done : list->commands[list->count - 1].event);
+    if (status == LM_OK && base->times != LM_TIMES_NONE) measure(device->cl, list);
     release_events(device->cl, list);
     return status;
 }
 
 double lm_opencl_list_time_ns(lm_list *list) { return ((const opencl_list *)list)->time_ns; }
+
+bool lm_opencl_list_command_times(lm_list *base, lm_command_time *times)
+{
+    const opencl_list *list = (const opencl_list *)base;
+    if (!list->commands_timed) return false;
+    memcpy(times, list->command_times, list->count * sizeof *times);
+    return true;
+}

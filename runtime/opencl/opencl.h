@@ -190,7 +190,7 @@ lm_status lm_opencl_pipeline_kernel(lm_opencl_device *device, lm_opencl_pipeline
 
 /* ---- list.c ----------------------------------------------------------------------------------------------------- */
 
-lm_status lm_opencl_list_create(lm_device *device, bool timed, lm_list **list);
+lm_status lm_opencl_list_create(lm_device *device, lm_list_times times, lm_list **list);
 void lm_opencl_list_destroy(lm_list *list);
 lm_status lm_opencl_list_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                   const uint32_t groups[3]);
@@ -201,5 +201,6 @@ lm_status lm_opencl_list_end(lm_list *list);
 lm_status lm_opencl_list_submit(lm_list *list);
 lm_status lm_opencl_list_wait(lm_list *list);
 double lm_opencl_list_time_ns(lm_list *list);
+bool lm_opencl_list_command_times(lm_list *list, lm_command_time *times);
 
 #endif

@@ -344,4 +344,5 @@ const lm_backend_ops lm_backend_vulkan = {
     .list_submit = lm_vulkan_list_submit,
     .list_wait = lm_vulkan_list_wait,
     .list_time_ns = lm_vulkan_list_time_ns,
+    .list_command_times = lm_vulkan_list_command_times,
 };

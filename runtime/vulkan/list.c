@@ -1,4 +1,7 @@
-/* runtime/vulkan/list.c: command lists: one command buffer each, recorded once, submitted many times. */
+/* runtime/vulkan/list.c: command lists: one command buffer each, recorded once, submitted many times.
+ *
+ * Timestamps are written once everything before them is done. Where each command has one, independent commands therefore no longer
+ * overlap, and a command's time is that from the end of the one before, with the barrier and the gap between them. */
 #include "runtime/vulkan/vulkan_internal.h"
 
 #include <stdlib.h>
@@ -7,6 +10,7 @@
 enum {
     FIRST_POOL_SETS = 16,  /* each descriptor pool has twice the sets of the one before, */
     LAST_POOL_SETS = 1024, /* up to this many */
+    POOL_QUERIES = 512,    /* timestamps to a pool, where each command has one */
 };
 
 #define WORK_STAGES (VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT)
@@ -26,6 +30,60 @@ static void put_barrier(lm_vulkan_list *list, VkPipelineStageFlags from, VkAcces
         .dstAccessMask = accesses,
     };
     device_of(list)->vkCmdPipelineBarrier(list->commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+/* ---- timestamps ------------------------------------------------------------------------------------------------- */
+
+static uint32_t pool_queries(const lm_vulkan_list *list) { return list->base.times == LM_TIMES_EACH ? POOL_QUERIES : 2; }
+
+static lm_status add_query_pool(lm_vulkan_list *list)
+{
+    lm_vulkan_device *device = device_of(list);
+    VkQueryPool *pools = realloc(list->query_pools, (list->query_pool_count + 1) * sizeof *pools);
+    if (pools == NULL)
+        return lm_fail(device->base.context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for timestamps", device->base.info.id);
+    list->query_pools = pools;
+    VkQueryPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+        .queryCount = pool_queries(list),
+    };
+    VkResult result = device->vkCreateQueryPool(device->handle, &info, NULL, &pools[list->query_pool_count]);
+    if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateQueryPool", result);
+    device->vkCmdResetQueryPool(list->commands, pools[list->query_pool_count++], 0, info.queryCount);
+    return LM_OK;
+}
+
+static lm_status put_timestamp(lm_vulkan_list *list, VkPipelineStageFlagBits stage)
+{
+    const uint32_t place = list->query_count % pool_queries(list);
+    lm_status status = place == 0 ? add_query_pool(list) : LM_OK;
+    if (status != LM_OK) return status;
+    device_of(list)->vkCmdWriteTimestamp(list->commands, stage, list->query_pools[list->query_pool_count - 1], place);
+    list->query_count++;
+    return LM_OK;
+}
+
+/* After a command. */
+static lm_status time_command(lm_vulkan_list *list)
+{
+    return list->base.times == LM_TIMES_EACH ? put_timestamp(list, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT) : LM_OK;
+}
+
+/* The last run's timestamps from `first` on, which are of one pool. */
+static bool get_ticks(const lm_vulkan_list *list, uint32_t first, uint32_t count, uint64_t *ticks)
+{
+    const lm_vulkan_device *device = device_of(list);
+    const uint32_t size = pool_queries(list);
+    return device->vkGetQueryPoolResults(device->handle, list->query_pools[first / size], first % size, count, count * sizeof *ticks,
+                                         ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT) == VK_SUCCESS;
+}
+
+static double ns_between(const lm_vulkan_device *device, uint64_t begin, uint64_t end)
+{
+    const uint32_t bits = device->physical->timestamp_bits;
+    const uint64_t mask = bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
+    return (double)((end - begin) & mask) * device->base.info.timestamp_ns;
 }
 
 /* ---- making and destroying -------------------------------------------------------------------------------------- */
@@ -56,38 +114,22 @@ static lm_status begin_list(lm_vulkan_list *list)
         list->fence = VK_NULL_HANDLE;
         return lm_vulkan_fail(&device->base, "vkCreateFence", result);
     }
-    if (list->base.timed) {
-        VkQueryPoolCreateInfo queries = {
-            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
-            .queryType = VK_QUERY_TYPE_TIMESTAMP,
-            .queryCount = 2,
-        };
-        result = device->vkCreateQueryPool(device->handle, &queries, NULL, &list->queries);
-        if (result != VK_SUCCESS) {
-            list->queries = VK_NULL_HANDLE;
-            return lm_vulkan_fail(&device->base, "vkCreateQueryPool", result);
-        }
-    }
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     result = device->vkBeginCommandBuffer(list->commands, &begin);
     if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkBeginCommandBuffer", result);
     /* After earlier uploads and lists, this one's own last run among them. */
     put_barrier(list, WORK_STAGES | VK_PIPELINE_STAGE_HOST_BIT, WORK_WRITES | VK_ACCESS_HOST_WRITE_BIT, WORK_STAGES,
                 WORK_READS | WORK_WRITES);
-    if (list->queries != VK_NULL_HANDLE) {
-        device->vkCmdResetQueryPool(list->commands, list->queries, 0, 2);
-        device->vkCmdWriteTimestamp(list->commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, list->queries, 0);
-    }
-    return LM_OK;
+    return list->base.times != LM_TIMES_NONE ? put_timestamp(list, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT) : LM_OK;
 }
 
-lm_status lm_vulkan_list_create(lm_device *device, bool timed, lm_list **result)
+lm_status lm_vulkan_list_create(lm_device *device, lm_list_times times, lm_list **result)
 {
     lm_vulkan_list *list = calloc(1, sizeof *list);
     if (list == NULL)
         return lm_fail(device->context, LM_ERROR_OUT_OF_MEMORY, "%s: no memory for a command list", device->info.id);
     list->base.device = device;
-    list->base.timed = timed && (device->info.capabilities & LM_CAP_TIMESTAMPS) != 0;
+    list->base.times = times;
     lm_status status = begin_list(list);
     if (status != LM_OK) {
         lm_vulkan_list_destroy(&list->base);
@@ -102,13 +144,14 @@ void lm_vulkan_list_destroy(lm_list *base)
 {
     lm_vulkan_list *list = (lm_vulkan_list *)base;
     lm_vulkan_device *device = device_of(list);
-    if (list->queries != VK_NULL_HANDLE) device->vkDestroyQueryPool(device->handle, list->queries, NULL);
+    for (size_t i = 0; i < list->query_pool_count; i++) device->vkDestroyQueryPool(device->handle, list->query_pools[i], NULL);
     if (list->fence != VK_NULL_HANDLE) device->vkDestroyFence(device->handle, list->fence, NULL);
     if (list->pool != VK_NULL_HANDLE) device->vkDestroyCommandPool(device->handle, list->pool, NULL);
     for (size_t i = 0; i < list->descriptor_pool_count; i++)
         device->vkDestroyDescriptorPool(device->handle, list->descriptor_pools[i], NULL);
     for (size_t i = 0; i < list->texel_view_count; i++)
         device->vkDestroyBufferView(device->handle, list->texel_views[i], NULL);
+    free(list->query_pools);
     free(list->texel_views);
     free(list->descriptor_pools);
     free(list);
@@ -252,7 +295,7 @@ lm_status lm_vulkan_list_dispatch(lm_list *base, lm_pipeline *base_pipeline, con
     device->vkCmdPushConstants(list->commands, pipeline->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, pipeline->params_size,
                                params);
     device->vkCmdDispatch(list->commands, groups[0], groups[1], groups[2]);
-    return LM_OK;
+    return time_command(list);
 }
 
 lm_status lm_vulkan_list_copy(lm_list *base, lm_view to, lm_view from)
@@ -260,14 +303,14 @@ lm_status lm_vulkan_list_copy(lm_list *base, lm_view to, lm_view from)
     lm_vulkan_list *list = (lm_vulkan_list *)base;
     VkBufferCopy region = {from.offset, to.offset, to.size};
     device_of(list)->vkCmdCopyBuffer(list->commands, handle_of(from.buffer), handle_of(to.buffer), 1, &region);
-    return LM_OK;
+    return time_command(list);
 }
 
 lm_status lm_vulkan_list_fill(lm_list *base, lm_view to, uint32_t word)
 {
     lm_vulkan_list *list = (lm_vulkan_list *)base;
     device_of(list)->vkCmdFillBuffer(list->commands, handle_of(to.buffer), to.offset, to.size, word);
-    return LM_OK;
+    return time_command(list);
 }
 
 lm_status lm_vulkan_list_barrier(lm_list *base)
@@ -280,8 +323,8 @@ lm_status lm_vulkan_list_end(lm_list *base)
 {
     lm_vulkan_list *list = (lm_vulkan_list *)base;
     lm_vulkan_device *device = device_of(list);
-    if (list->queries != VK_NULL_HANDLE)
-        device->vkCmdWriteTimestamp(list->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, list->queries, 1);
+    lm_status status = base->times != LM_TIMES_NONE ? put_timestamp(list, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT) : LM_OK;
+    if (status != LM_OK) return status;
     if (base->read_back_count > 0)
         put_barrier(list, WORK_STAGES, WORK_WRITES, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
     for (size_t i = 0; i < base->read_back_count; i++) {
@@ -320,14 +363,29 @@ lm_status lm_vulkan_list_wait(lm_list *base)
 
 double lm_vulkan_list_time_ns(lm_list *base)
 {
-    lm_vulkan_list *list = (lm_vulkan_list *)base;
-    lm_vulkan_device *device = device_of(list);
-    if (list->queries == VK_NULL_HANDLE || device->base.lost) return 0.0;
-    uint64_t ticks[2];
-    VkResult result = device->vkGetQueryPoolResults(device->handle, list->queries, 0, 2, sizeof ticks, ticks,
-                                                    sizeof ticks[0], VK_QUERY_RESULT_64_BIT);
-    if (result != VK_SUCCESS) return 0.0;
-    uint32_t bits = device->physical->timestamp_bits;
-    uint64_t mask = bits >= 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
-    return (double)((ticks[1] - ticks[0]) & mask) * device->base.info.timestamp_ns;
+    const lm_vulkan_list *list = (const lm_vulkan_list *)base;
+    const lm_vulkan_device *device = device_of(list);
+    uint64_t begin, end;
+    if (device->base.lost || !get_ticks(list, 0, 1, &begin) || !get_ticks(list, list->query_count - 1, 1, &end)) return 0.0;
+    return ns_between(device, begin, end);
+}
+
+bool lm_vulkan_list_command_times(lm_list *base, lm_command_time *times)
+{
+    const lm_vulkan_list *list = (const lm_vulkan_list *)base;
+    const lm_vulkan_device *device = device_of(list);
+    uint64_t ticks[POOL_QUERIES], begin = 0;
+    double end = 0;
+    if (device->base.lost) return false;
+    for (uint32_t first = 0; first < list->query_count; first += POOL_QUERIES) {
+        const uint32_t left = list->query_count - first, count = left < POOL_QUERIES ? left : POOL_QUERIES;
+        if (!get_ticks(list, first, count, ticks)) return false;
+        if (first == 0) begin = ticks[0];
+        for (uint32_t i = first == 0 ? 1 : 0; i < count && first + i <= base->command_count; i++) {
+            const double now = ns_between(device, begin, ticks[i]);
+            times[first + i - 1] = (lm_command_time){end, now};
+            end = now;
+        }
+    }
+    return true;
 }

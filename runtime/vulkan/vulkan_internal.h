@@ -177,7 +177,9 @@ typedef struct lm_vulkan_list {
     VkCommandPool pool;
     VkCommandBuffer commands;
     VkFence fence;
-    VkQueryPool queries;           /* VK_NULL_HANDLE when not timed */
+    VkQueryPool *query_pools;      /* of timestamps: one of two where only the whole is timed */
+    size_t query_pool_count;
+    uint32_t query_count;          /* timestamps so far: at the beginning, after each command that is timed, at the end */
     VkDescriptorPool *descriptor_pools;
     size_t descriptor_pool_count;
     uint32_t sets_left;            /* in the last pool */
@@ -251,7 +253,7 @@ void lm_vulkan_pipeline_destroy(lm_pipeline *pipeline);
 
 /* ---- list.c ----------------------------------------------------------------------------------------------------- */
 
-lm_status lm_vulkan_list_create(lm_device *device, bool timed, lm_list **list);
+lm_status lm_vulkan_list_create(lm_device *device, lm_list_times times, lm_list **list);
 void lm_vulkan_list_destroy(lm_list *list);
 lm_status lm_vulkan_list_dispatch(lm_list *list, lm_pipeline *pipeline, const void *params, const lm_view *views,
                                   const uint32_t groups[3]);
@@ -262,5 +264,6 @@ lm_status lm_vulkan_list_end(lm_list *list);
 lm_status lm_vulkan_list_submit(lm_list *list);
 lm_status lm_vulkan_list_wait(lm_list *list);
 double lm_vulkan_list_time_ns(lm_list *list);
+bool lm_vulkan_list_command_times(lm_list *list, lm_command_time *times);
 
 #endif
