@@ -223,7 +223,8 @@ static void bench_model(bench_session *session, lm_config config, uint32_t batch
     bench_profile profile = {0};
     if (session->options->profile) row.profile = &profile;
     if (status == LM_OK && !session->options->no_check) status = check(session, config, &row, checked, sizeof checked);
-    if (status == LM_OK && row.passed) status = measure_step(session, &config, true, &m, &row.host, &row.device, row.profile != NULL ? &profile : NULL);
+    if (status == LM_OK && row.passed)
+        status = measure_step(session, &config, true, &m, &row.host, &row.device, row.profile != NULL ? &profile : NULL);
     /* The host's time without timestamps, unless they are lost in it and the model takes long to make. */
     if (!is_huge(&config)) lm_model_destroy(&m.model);
     if (status == LM_OK && row.passed && m.model == NULL)

@@ -147,7 +147,7 @@ struct lm_backend_ops {
     lm_status (*list_wait)(lm_list *list);   /* until it is done and downloads see its results; polls first */
     /* Device nanoseconds between the first and the last command of the last run of a timed list; 0 when unknown. */
     double (*list_time_ns)(lm_list *list);
-    /* Of each of list->command_count commands in the last run of a list of LM_TIMES_EACH; false, and nothing written, when unknown. */
+    /* Of each of list->command_count commands in the last run of a list of LM_TIMES_EACH; false when unknown. */
     bool (*list_command_times)(lm_list *list, lm_command_time *times);
 };
 

@@ -29,8 +29,8 @@ lm_status lm_list_submit(lm_list *list);
 lm_status lm_list_wait(lm_list *list);
 lm_status lm_list_run(lm_list *list); /* submit and wait */
 double lm_list_time_ns(lm_list *list);
-/* Times of the last run's commands, list->command_count of them as in list->commands; false, and nothing written, where the list was
- * not made for that or has not run. */
+/* Times of the last run's commands, list->command_count of them as in list->commands; false, and nothing written, where the list
+ * was not made for that or has not run. */
 bool lm_list_command_times(lm_list *list, lm_command_time *times);
 
 /* The whole buffer. */
