@@ -245,14 +245,19 @@ static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a,
     lm_add_slices(sum, (__local float *)shared, 1, &first, &stores);
 #endif
     if (!stores) return;
-#pragma unroll
-    for (uint i = 0; i < KEPT; i++) {
-        const uint row = first + i;
+    /* Each row moves to where the first one is: as many copies of the epilogue as there are rows take longer to be fetched, line by
+     * line, than all they do. */
+#pragma unroll 1
+    for (uint row = first; row < first + KEPT; row++) {
         const int m = m0 + (int)((row / 4 * DOWN + y) * 4 + row % 4);
 #pragma unroll
         for (uint j = 0; j < RUNS_N; j++)
-            lm_store_four((float4)(sum[i][4 * j], sum[i][4 * j + 1], sum[i][4 * j + 2], sum[i][4 * j + 3]), p, bias, residual, c,
+            lm_store_four((float4)(sum[0][4 * j], sum[0][4 * j + 1], sum[0][4 * j + 2], sum[0][4 * j + 3]), p, bias, residual, c,
                           m, n0 + (int)(j * ACROSS + x) * 4);
+#pragma unroll
+        for (uint i = 0; i + 1 < KEPT; i++)
+#pragma unroll
+            for (uint j = 0; j < LANE_N; j++) sum[i][j] = sum[i + 1][j];
     }
 }
 #endif
