@@ -22,8 +22,8 @@ const lm_kernel *__real_lm_kernel_get(lm_kernel_id id);
 const lm_kernel *__wrap_lm_kernel_get(lm_kernel_id id);
 const char *__real_lm_kernel_opencl_source(lm_kernel_id id);
 const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id);
-const uint32_t *__real_lm_kernel_spirv(lm_kernel_id id, size_t *size);
-const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size);
+const uint32_t *__real_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size);
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size);
 
 static bool is_probe(lm_kernel_id id) { return (int)id >= LM_KERNEL_COUNT && (int)id < PROBE_END; }
 
@@ -44,9 +44,9 @@ const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id)
     return is_probe(id) ? embedded(id)->opencl_source : __real_lm_kernel_opencl_source(id);
 }
 
-const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size)
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size)
 {
-    if (!is_probe(id)) return __real_lm_kernel_spirv(id, size);
-    *size = embedded(id)->spirv_size;
-    return embedded(id)->spirv;
+    if (!is_probe(id)) return __real_lm_kernel_spirv(id, form, size);
+    *size = embedded(id)->spirv[form].size;
+    return embedded(id)->spirv[form].words;
 }

@@ -5,11 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
+
 typedef struct lm_embedded_kernel {
     const char *stem;          /* NULL ends the table */
     const char *opencl_source; /* NULL without one */
-    const uint32_t *spirv;
-    size_t spirv_size;         /* bytes */
+    struct {
+        const uint32_t *words; /* NULL without it */
+        size_t size;           /* bytes */
+    } spirv[LM_SPIRV_FORMS];
 } lm_embedded_kernel;
 
 extern const lm_embedded_kernel lm_embedded_kernels[];

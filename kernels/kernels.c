@@ -34,9 +34,9 @@ const char *lm_kernel_opencl_source(lm_kernel_id id)
     return e != NULL ? e->opencl_source : NULL;
 }
 
-const uint32_t *lm_kernel_spirv(lm_kernel_id id, size_t *size)
+const uint32_t *lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size)
 {
     const lm_embedded_kernel *e = find_embedded(id);
-    *size = e != NULL ? e->spirv_size : 0;
-    return e != NULL ? e->spirv : NULL;
+    *size = e != NULL ? e->spirv[form].size : 0;
+    return e != NULL ? e->spirv[form].words : NULL;
 }

@@ -28,12 +28,19 @@ typedef struct lm_kernel {
     const char *spec;              /* names of the specialisation constants, with commas; the first two WG_X and WG_Y */
 } lm_kernel;
 
+/* How a SPIR-V kernel finds its buffers (kernels/glsl/buffers.glsl). */
+typedef enum lm_spirv_form {
+    LM_SPIRV_BOUND,     /* through descriptors */
+    LM_SPIRV_ADDRESSED, /* by addresses behind the parameters among the push constants */
+    LM_SPIRV_FORMS
+} lm_spirv_form;
+
 /* NULL for what is no kernel. */
 const lm_kernel *lm_kernel_get(lm_kernel_id id);
 
 /* What the build embedded: OpenCL C with its includes resolved, zero-terminated, and SPIR-V with its size in bytes. NULL where a
  * kernel has no such form. */
 const char *lm_kernel_opencl_source(lm_kernel_id id);
-const uint32_t *lm_kernel_spirv(lm_kernel_id id, size_t *size);
+const uint32_t *lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size);
 
 #endif

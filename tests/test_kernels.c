@@ -13,7 +13,7 @@
 
 /* `cpu` has a level of instructions less with each of AVX-512 and AVX2 turned off. Turning wide lanes off runs the code of GPUs,
  * with one float a lane, on an OpenCL processor; without large shared memory the smaller tiles are chosen, and without texels
- * lavapipe runs the kernels that read storage buffers. */
+ * lavapipe runs the kernels that read storage buffers, with and without their addresses. */
 static lm_test_target targets[] = {
     {"cpu", 0},
     {"cpu", LM_CAP_AVX512},
@@ -26,6 +26,7 @@ static lm_test_target targets[] = {
     {"opencl", LM_CAP_LARGE_SHARED | LM_CAP_SUBGROUP | LM_CAP_FLOAT16_STORAGE | LM_CAP_UNIFIED_MEMORY},
     {"vulkan", 0},
     {"vulkan", LM_CAP_LARGE_SHARED | LM_CAP_SUBGROUP | LM_CAP_FLOAT16_STORAGE | LM_CAP_UNIFIED_MEMORY | LM_CAP_TEXELS},
+    {"vulkan", LM_CAP_LARGE_SHARED | LM_CAP_SUBGROUP | LM_CAP_FLOAT16_STORAGE | LM_CAP_UNIFIED_MEMORY | LM_CAP_TEXELS | LM_CAP_ADDRESSES},
 };
 
 static struct criterion_test_params all_targets(void)

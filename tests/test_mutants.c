@@ -14,9 +14,9 @@
 TestSuite(mutants, .timeout = 600);
 
 const char *__real_lm_kernel_opencl_source(lm_kernel_id id);
-const uint32_t *__real_lm_kernel_spirv(lm_kernel_id id, size_t *size);
+const uint32_t *__real_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size);
 const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id);
-const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size);
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size);
 
 /* What one kernel is replaced with; NULL: nothing. */
 static lm_kernel_id mutated;
@@ -28,10 +28,12 @@ const char *__wrap_lm_kernel_opencl_source(lm_kernel_id id)
     return mutated_source && id == mutated ? mutated_source : __real_lm_kernel_opencl_source(id);
 }
 
-const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, size_t *size)
+/* A mutated kernel has no form but the one that devices without addresses take. */
+const uint32_t *__wrap_lm_kernel_spirv(lm_kernel_id id, lm_spirv_form form, size_t *size)
 {
-    const uint32_t *words = __real_lm_kernel_spirv(id, size);
-    return mutated_spirv && id == mutated ? mutated_spirv : words;
+    const uint32_t *words = __real_lm_kernel_spirv(id, form, size);
+    if (mutated_spirv == NULL || id != mutated) return words;
+    return form == LM_SPIRV_BOUND ? mutated_spirv : NULL;
 }
 
 /* Runs rows until one fails; false when all pass. A new device builds the kernel anew. `ran` counts rows. */
@@ -229,7 +231,7 @@ ParameterizedTest(lm_test_target *target, mutants, vulkan)
     for (int kernel = 0; kernel < LM_KERNEL_COUNT; kernel++) {
         size_t size = 0, places = 0;
         if ((rows_of((lm_kernel_id)kernel) != (lm_kernel_id)kernel) != texels) continue;
-        const uint32_t *words = __real_lm_kernel_spirv((lm_kernel_id)kernel, &size);
+        const uint32_t *words = __real_lm_kernel_spirv((lm_kernel_id)kernel, LM_SPIRV_BOUND, &size);
         const size_t count = size / sizeof *words;
         cr_assert(words && count > 5);
         for (size_t at = 5; at < count; at += words[at] >> 16)

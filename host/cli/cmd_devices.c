@@ -37,7 +37,7 @@ static const struct {
     {LM_CAP_WIDE_LANES, "wide_lanes"}, {LM_CAP_LARGE_SHARED, "large_shared"},
     {LM_CAP_THREADS, "threads"},       {LM_CAP_AVX2, "avx2"},
     {LM_CAP_AVX512, "avx512"},         {LM_CAP_OPENBLAS, "openblas"},
-    {LM_CAP_TEXELS, "texels"},
+    {LM_CAP_TEXELS, "texels"},         {LM_CAP_ADDRESSES, "addresses"},
 };
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------- */

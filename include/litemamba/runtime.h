@@ -110,6 +110,7 @@ enum {
     LM_CAP_WIDE_LANES = 1u << 4,      /* OpenCL on a processor: kernels work on 16 floats a lane */
     LM_CAP_LARGE_SHARED = 1u << 5,    /* 32 KiB or more of work-group memory */
     LM_CAP_TEXELS = 1u << 6,          /* Vulkan: texel buffers as large as a binding, to read four floats at a time */
+    LM_CAP_ADDRESSES = 1u << 7,       /* Vulkan: kernels may be given buffers' addresses instead of descriptors */
     /* of `cpu` */
     LM_CAP_THREADS = 1u << 24,        /* more than one thread; results do not depend on it */
     LM_CAP_AVX2 = 1u << 25,           /* and FMA */

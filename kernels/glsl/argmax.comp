@@ -6,14 +6,15 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 const int WG_X = int(gl_WorkGroupSize.x);
 
-layout(push_constant) uniform Params { LM_ARGMAX_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
-layout(set = 0, binding = 1, std430) writeonly buffer Index { int index[]; };
+LM_PARAMETERS(LM_ARGMAX_FIELDS, 2)
+LM_BUFFER(0, readonly, float, x)
+LM_BUFFER(1, writeonly, int, index)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/best.glsl"
@@ -23,6 +24,6 @@ void main()
     int lane = int(gl_LocalInvocationID.x);
     LM_EACH_TILE(r, x, p.rows) {
         Best best = best_of_row(r * p.x_stride, p.cols, lane);
-        if (lane == 0) index[r] = max(best.column, 0);
+        if (lane == 0) LM_AT(index, r) = max(best.column, 0);
     }
 }

@@ -1,6 +1,6 @@
 /* kernels/glsl/best.glsl: the largest value of a row and its first column, for argmax and cross_entropy.
  *
- * Needs x[], WG_X (a power of two) and common.glsl. A column of -1 says that every value was NaN.
+ * Needs the buffer x (buffers.glsl), WG_X (a power of two) and common.glsl. A column of -1 says that every value was NaN.
  */
 struct Best {
     float value;
@@ -22,7 +22,7 @@ Best best_of_row(int row, int cols, int lane)
 {
     Best best = Best(0.0, -1);
     for (int c = lane; c < cols; c += WG_X) {
-        float value = x[row + c];
+        float value = LM_AT(x, row + c);
         if (!lm_is_nan(value) && (best.column < 0 || value > best.value)) best = Best(value, c);
     }
     if (WG_X == 1) return best;

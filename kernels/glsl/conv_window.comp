@@ -14,6 +14,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
@@ -34,15 +35,15 @@ const int REACH = (TAPS - 1) * LARGER(MOST4, LARGER(DILATION(4), DILATION(5)));
 const int RING = REACH + AHEAD;
 const bool HARDWARE_EXP = (FORM & LM_CONV_HARDWARE_EXP) != 0, EXACT_ARGUMENT = TAPS == 1;
 
-layout(push_constant) uniform Params { LM_CONV_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
-layout(set = 0, binding = 1, std430) readonly buffer Weight { float weight[]; };
-layout(set = 0, binding = 2, std430) readonly buffer Bias { float bias[]; };
-layout(set = 0, binding = 3, std430) readonly buffer Gates { float gates[]; };
-layout(set = 0, binding = 4, std430) readonly buffer Dilations { int dilations[]; };
-layout(set = 0, binding = 5, std430) buffer History { float history[]; };
-layout(set = 0, binding = 6, std430) readonly buffer Rows { int rows[]; };
-layout(set = 0, binding = 7, std430) writeonly buffer Out { float result[]; };
+LM_PARAMETERS(LM_CONV_FIELDS, 8)
+LM_BUFFER(0, readonly, float, x)
+LM_BUFFER(1, readonly, float, weight)
+LM_BUFFER(2, readonly, float, bias)
+LM_BUFFER(3, readonly, float, gates)
+LM_BUFFER(4, readonly, int, dilations)
+LM_BUFFER(5, , float, history)
+LM_BUFFER(6, readonly, int, rows)
+LM_BUFFER(7, writeonly, float, result)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/silu.glsl"
@@ -59,21 +60,21 @@ struct Sequence {
 float input_at(Sequence q, int t, int c)
 {
     if (t >= q.count || t < -min(p.history, q.seen)) return 0.0;
-    if (t >= 0) return x[p.x_offset + (q.start + t) * p.x_stride + c];
+    if (t >= 0) return LM_AT(x, p.x_offset + (q.start + t) * p.x_stride + c);
     int place = q.head + t;
     if (place < 0) place += p.history;
-    return history[(q.slot * p.history + place) * p.channels + c];
+    return LM_AT(history, (q.slot * p.history + place) * p.channels + c);
 }
 
-float gate_of(int k) { return (FORM & LM_CONV_GATES) != 0 ? gates[p.branch_first + k] : 1.0; }
+float gate_of(int k) { return (FORM & LM_CONV_GATES) != 0 ? LM_AT(gates, p.branch_first + k) : 1.0; }
 
 /* scale·c_k of one token; the order of additions is that of `convolve`. */
 float convolved(Sequence q, int t, int c, int k, float scale)
 {
     int branch = p.branch_first + k;
-    precise float value = (FORM & LM_CONV_BIAS) != 0 ? bias[branch * p.channels + c] * scale : 0.0;
+    precise float value = (FORM & LM_CONV_BIAS) != 0 ? LM_AT(bias, branch * p.channels + c) * scale : 0.0;
     for (int j = 0; j < TAPS; j++) {
-        precise float w = weight[(branch * TAPS + j) * p.channels + c] * scale;
+        precise float w = LM_AT(weight, (branch * TAPS + j) * p.channels + c) * scale;
         value = fma(w, input_at(q, t - (TAPS - 1 - j) * DILATION(k), c), value);
     }
     return value;
@@ -106,12 +107,12 @@ void mend(Sequence q, int t, int c)
         sum = fma(gate_of(k), one, sum);
         if ((FORM & LM_CONV_CONCAT) != 0) {
             float own = 0.0, fast = lm_silu_one(value[k], LM_SILU_GATE, 0.0, own);
-            result[to + k * p.channels] = lm_silu_in_range(own + abs(fast)) ? fast : one;
+            LM_AT(result, to + k * p.channels) = lm_silu_in_range(own + abs(fast)) ? fast : one;
         }
     }
     if ((FORM & LM_CONV_CONCAT) != 0) return;
     float fast = mixed(value, gate, range);
-    result[to] = lm_silu_in_range(range) ? fast : sum;
+    LM_AT(result, to) = lm_silu_in_range(range) ? fast : sum;
 }
 
 /* Tokens begin … end−1 of channel c. */
@@ -121,19 +122,20 @@ void convolve(Sequence q, int begin, int end, int c)
     [[unroll]] for (int k = 0; k < BRANCHES; k++) {
         int branch = p.branch_first + k;
         gate[k] = gate_of(k) * LM_SILU_GATE;
-        start[k] = (FORM & LM_CONV_BIAS) != 0 ? bias[branch * p.channels + c] * LM_SILU_SCALE : 0.0;
+        start[k] = (FORM & LM_CONV_BIAS) != 0 ? LM_AT(bias, branch * p.channels + c) * LM_SILU_SCALE : 0.0;
         [[unroll]] for (int j = 0; j < TAPS; j++)
-            w[k * TAPS + j] = weight[(branch * TAPS + j) * p.channels + c] * LM_SILU_SCALE;
+            w[k * TAPS + j] = LM_AT(weight, (branch * TAPS + j) * p.channels + c) * LM_SILU_SCALE;
     }
     /* Token first + s lies in window[(s + REACH) % RING], first being begin, begin + RING, … */
     float window[RING];
-    int from = p.x_offset + (q.start + begin - REACH) * p.x_stride + c, to = (q.start + begin) * p.out_stride + c;
+    uint from = 4u * uint(p.x_offset + (q.start + begin - REACH) * p.x_stride + c), x_step = 4u * uint(p.x_stride); /* bytes */
+    uint to = 4u * uint((q.start + begin) * p.out_stride + c), out_step = 4u * uint(p.out_stride);
     if (begin >= REACH && end - begin >= AHEAD) {
-        [[unroll]] for (int j = 0; j < RING; j++) window[j] = x[from + j * p.x_stride];
+        [[unroll]] for (int j = 0; j < RING; j++) window[j] = LM_AT_BYTE(x, from + uint(j) * x_step);
     } else {
         [[unroll]] for (int j = 0; j < RING; j++) window[j] = begin - REACH + j < end ? input_at(q, begin - REACH + j, c) : 0.0;
     }
-    from += RING * p.x_stride;
+    from += uint(RING) * x_step;
     for (int first = begin; first < end; first += RING) {
         int left = end - first;
         float range = 0.0;
@@ -149,17 +151,17 @@ void convolve(Sequence q, int begin, int end, int c)
                         if ((FORM & LM_CONV_CONCAT) != 0) {
                             float one = lm_silu_one(v, LM_SILU_GATE, 0.0, range);
                             range += abs(one);
-                            if (s < left) result[to + k * p.channels] = one;
+                            if (s < left) LM_AT_BYTE(result, to + 4u * uint(k * p.channels)) = one;
                         }
                     }
                     if ((FORM & LM_CONV_CONCAT) == 0) {
                         float sum = mixed(value, gate, range);
-                        if (s < left) result[to] = sum;
+                        if (s < left) LM_AT_BYTE(result, to) = sum;
                     }
-                    to += p.out_stride;
+                    to += out_step;
                     /* Its oldest input is done with. */
-                    if (s + AHEAD < left) window[s] = x[from];
-                    from += p.x_stride;
+                    if (s + AHEAD < left) window[s] = LM_AT_BYTE(x, from);
+                    from += x_step;
                 }
         if (!lm_silu_in_range(range))
             for (int s = 0; s < min(RING, left); s++) mend(q, first + s, c);
@@ -171,7 +173,7 @@ void keep(Sequence q, int c)
 {
     for (int t = max(q.count - p.history, 0); t < q.count; t++) {
         int place = q.slot * p.history + (q.head + t) % p.history;
-        history[place * p.channels + c] = x[p.x_offset + (q.start + t) * p.x_stride + c];
+        LM_AT(history, place * p.channels + c) = LM_AT(x, p.x_offset + (q.start + t) * p.x_stride + c);
     }
 }
 
@@ -179,8 +181,8 @@ void main()
 {
     LM_EACH_TILE(b, z, p.batch) {
         int row = b * p.rows_stride;
-        Sequence q = Sequence(rows[row + LM_ROW_SLOT], rows[row + LM_ROW_START], rows[row + LM_ROW_LENGTH],
-                              rows[row + LM_ROW_HEADS + p.ring], rows[row + LM_ROW_SEEN]);
+        Sequence q = Sequence(LM_AT(rows, row + LM_ROW_SLOT), LM_AT(rows, row + LM_ROW_START), LM_AT(rows, row + LM_ROW_LENGTH),
+                              LM_AT(rows, row + LM_ROW_HEADS + p.ring), LM_AT(rows, row + LM_ROW_SEEN));
         int tokens = max(lm_ceil_div(q.count, int(gl_NumWorkGroups.y)), REACH);
         int begin = int(gl_WorkGroupID.y) * tokens, end = min(begin + tokens, q.count);
         LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, WG_X)) {

@@ -9,15 +9,16 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 const int WG_X = int(gl_WorkGroupSize.x);
 
-layout(push_constant) uniform Params { LM_CROSS_ENTROPY_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
-layout(set = 0, binding = 1, std430) readonly buffer Target { int target[]; };
-layout(set = 0, binding = 2, std430) writeonly buffer Loss { float loss[]; };
+LM_PARAMETERS(LM_CROSS_ENTROPY_FIELDS, 3)
+LM_BUFFER(0, readonly, float, x)
+LM_BUFFER(1, readonly, int, target)
+LM_BUFFER(2, writeonly, float, loss)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/best.glsl"
@@ -31,8 +32,8 @@ void main()
         Best best = best_of_row(row, p.cols, lane);
         float sum = 0.0;
         for (int c = lane; c < p.cols; c += WG_X)
-            if (c != best.column) sum += lm_exp(x[row + c] - best.value);
+            if (c != best.column) sum += lm_exp(LM_AT(x, row + c) - best.value);
         sum = sum_over_lanes(sum, lane);
-        if (lane == 0) loss[r] = lm_log1p(sum) + (best.value - x[row + target[r]]);
+        if (lane == 0) LM_AT(loss, r) = lm_log1p(sum) + (best.value - LM_AT(x, row + LM_AT(target, r)));
     }
 }

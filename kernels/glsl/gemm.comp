@@ -18,6 +18,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
@@ -31,17 +32,17 @@ layout(constant_id = 9) const int OUT4 = 0;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 
-layout(push_constant) uniform Params { LM_GEMM_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer A { float a[]; };
-layout(set = 0, binding = 0, std430) readonly buffer A4 { vec4 a4[]; };
-layout(set = 0, binding = 1, std430) readonly buffer B { float b[]; };
-layout(set = 0, binding = 1, std430) readonly buffer B4 { vec4 b4[]; };
-layout(set = 0, binding = 2, std430) readonly buffer Bias { float bias[]; };
-layout(set = 0, binding = 2, std430) readonly buffer Bias4 { vec4 bias4[]; };
-layout(set = 0, binding = 3, std430) readonly buffer Residual { float residual[]; };
-layout(set = 0, binding = 3, std430) readonly buffer Residual4 { vec4 residual4[]; };
-layout(set = 0, binding = 4, std430) writeonly buffer C { float c[]; };
-layout(set = 0, binding = 4, std430) writeonly buffer C4 { vec4 c4[]; };
+LM_PARAMETERS(LM_GEMM_FIELDS, 5)
+LM_BUFFER(0, readonly, float, a)
+LM_BUFFER(0, readonly, vec4, a4)
+LM_BUFFER(1, readonly, float, b)
+LM_BUFFER(1, readonly, vec4, b4)
+LM_BUFFER(2, readonly, float, bias)
+LM_BUFFER(2, readonly, vec4, bias4)
+LM_BUFFER(3, readonly, float, residual)
+LM_BUFFER(3, readonly, vec4, residual4)
+LM_BUFFER(4, writeonly, float, c)
+LM_BUFFER(4, writeonly, vec4, c4)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/epilogue.glsl"
@@ -78,13 +79,13 @@ void put_outer(int lane, int to, int row0, int col0, int k0)
     for (int i = lane; i < STAGED * TILE_M; i += GROUP) {
         int m = i / STAGED, k = i % STAGED;
         bool inside = row0 + m < p.rows && k0 + k < p.depth;
-        float value = a[p.a_offset + (inside ? (row0 + m) * p.lda + k0 + k : 0)];
+        float value = LM_AT(a, p.a_offset + (inside ? (row0 + m) * p.lda + k0 + k : 0));
         tile[to + swizzled(k, m, TILE_M, TRADES_M)][m % 4] = inside ? value : 0.0;
     }
     for (int i = lane; i < STAGED * TILE_N; i += GROUP) {
         int n = B_TRANS != 0 ? i / STAGED : i % TILE_N, k = B_TRANS != 0 ? i % STAGED : i / TILE_N;
         bool inside = col0 + n < p.cols && k0 + k < p.depth;
-        float value = b[!inside ? 0 : B_TRANS != 0 ? (col0 + n) * p.ldb + k0 + k : (k0 + k) * p.ldb + col0 + n];
+        float value = LM_AT(b, !inside ? 0 : B_TRANS != 0 ? (col0 + n) * p.ldb + k0 + k : (k0 + k) * p.ldb + col0 + n);
         tile[to + PART_A + (B_TRANS != 0 ? swizzled(k, n, TILE_N, TRADES_N) : i / 4)][n % 4] = inside ? value : 0.0;
     }
 }
@@ -107,10 +108,10 @@ void locate(int lane, int row0, int col0)
 void fetch(int lane, int k0, const int set)
 {
     [[unroll]] for (int l = 0; l < FETCH_A; l++)
-        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) next_a[set * FETCH_A + l] = a4[(at_a[l] + k0) >> 2];
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) next_a[set * FETCH_A + l] = LM_AT(a4, (at_a[l] + k0) >> 2);
     [[unroll]] for (int l = 0; l < FETCH_B; l++)
         if (PART_B % GROUP == 0 || lane + l * GROUP < PART_B)
-            next_b[set * FETCH_B + l] = b4[(at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2];
+            next_b[set * FETCH_B + l] = LM_AT(b4, (at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2);
 }
 
 void put_transposed(int to, vec4 v, int i, int width, int trades)
@@ -179,11 +180,11 @@ void store_four(int m, int n, vec4 v)
         return;
     }
     int to = (p.c_offset + m * p.ldc + n) >> 2;
-    if ((p.flags & LM_GEMM_BIAS) != 0) v += bias4[(p.bias_offset + n) >> 2];
+    if ((p.flags & LM_GEMM_BIAS) != 0) v += LM_AT(bias4, (p.bias_offset + n) >> 2);
     if ((p.flags & LM_GEMM_SOFTPLUS) != 0)
         v = vec4(lm_softplus_fused(v.x), lm_softplus_fused(v.y), lm_softplus_fused(v.z), lm_softplus_fused(v.w));
-    if ((p.flags & LM_GEMM_RESIDUAL) != 0) v += residual4[to];
-    c4[to] = v;
+    if ((p.flags & LM_GEMM_RESIDUAL) != 0) v += LM_AT(residual4, to);
+    LM_AT(c4, to) = v;
 }
 
 bool is_whole(int k0) { return IN4 != 0 && k0 + STAGED <= p.depth; }

@@ -13,6 +13,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
@@ -21,12 +22,12 @@ layout(constant_id = 4) const int ROWS = 8;
 const int WG_X = int(gl_WorkGroupSize.x);
 const int WG_Y = int(gl_WorkGroupSize.y);
 
-layout(push_constant) uniform Params { LM_GEMM_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer A { float a[]; };
-layout(set = 0, binding = 1, std430) readonly buffer B { float b[]; };
-layout(set = 0, binding = 2, std430) readonly buffer Bias { float bias[]; };
-layout(set = 0, binding = 3, std430) readonly buffer Residual { float residual[]; };
-layout(set = 0, binding = 4, std430) writeonly buffer C { float c[]; };
+LM_PARAMETERS(LM_GEMM_FIELDS, 5)
+LM_BUFFER(0, readonly, float, a)
+LM_BUFFER(1, readonly, float, b)
+LM_BUFFER(2, readonly, float, bias)
+LM_BUFFER(3, readonly, float, residual)
+LM_BUFFER(4, writeonly, float, c)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/epilogue.glsl"
@@ -56,10 +57,10 @@ void multiply_tile(int row0, int col0)
     for (; k + (AHEAD - 1) * SPLIT < p.depth; k += AHEAD * SPLIT) {
         float in_b[AHEAD * LANE_COLUMNS];
         [[unroll]] for (int i = 0; i < AHEAD * LANE_COLUMNS; i++)
-            in_b[i] = b[from_b[i % LANE_COLUMNS] + (k + i / LANE_COLUMNS * SPLIT) * step_b];
+            in_b[i] = LM_AT(b, from_b[i % LANE_COLUMNS] + (k + i / LANE_COLUMNS * SPLIT) * step_b);
         [[unroll]] for (int r = 0; r < ROWS; r++) {
             [[unroll]] for (int i = 0; i < AHEAD; i++) {
-                float in_a = a[from_a[r] + k + i * SPLIT];
+                float in_a = LM_AT(a, from_a[r] + k + i * SPLIT);
                 [[unroll]] for (int j = 0; j < LANE_COLUMNS; j++)
                     sum[r * LANE_COLUMNS + j] += in_a * in_b[i * LANE_COLUMNS + j];
             }
@@ -67,8 +68,8 @@ void multiply_tile(int row0, int col0)
     }
     if (AHEAD > 1) {
         for (; k < p.depth; k += SPLIT) {
-            float in_b = b[from_b[0] + k * step_b];
-            [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += a[from_a[r] + k] * in_b;
+            float in_b = LM_AT(b, from_b[0] + k * step_b);
+            [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += LM_AT(a, from_a[r] + k) * in_b;
         }
     }
     int n0 = col0 + across;

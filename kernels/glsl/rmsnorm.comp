@@ -6,15 +6,16 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 const int WG_X = int(gl_WorkGroupSize.x);
 
-layout(push_constant) uniform Params { LM_RMSNORM_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
-layout(set = 0, binding = 1, std430) readonly buffer Weight { float weight[]; };
-layout(set = 0, binding = 2, std430) writeonly buffer Y { float y[]; };
+LM_PARAMETERS(LM_RMSNORM_FIELDS, 3)
+LM_BUFFER(0, readonly, float, x)
+LM_BUFFER(1, readonly, float, weight)
+LM_BUFFER(2, writeonly, float, y)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/sum.glsl"
@@ -25,8 +26,8 @@ void main()
     LM_EACH_TILE(r, x, p.rows) {
         int row = r * p.cols;
         float sum = 0.0;
-        for (int c = lane; c < p.cols; c += WG_X) sum += x[row + c] * x[row + c];
+        for (int c = lane; c < p.cols; c += WG_X) sum += LM_AT(x, row + c) * LM_AT(x, row + c);
         float root = sqrt(sum_over_lanes(sum, lane) / float(p.cols) + p.epsilon);
-        for (int c = lane; c < p.cols; c += WG_X) y[row + c] = x[row + c] * weight[c] / root;
+        for (int c = lane; c < p.cols; c += WG_X) LM_AT(y, row + c) = LM_AT(x, row + c) * LM_AT(weight, c) / root;
     }
 }

@@ -13,21 +13,22 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
 layout(constant_id = 3) const int GROUP = 4;
 layout(constant_id = 4) const int FLAGS = 0;
 
-layout(push_constant) uniform Params { LM_SCAN_FIELDS } p;
-layout(set = 0, binding = 0, std430) restrict readonly buffer U { float u[]; };
-layout(set = 0, binding = 1, std430) restrict readonly buffer Delta { float delta[]; };
-layout(set = 0, binding = 2, std430) restrict readonly buffer A { float a[]; };
-layout(set = 0, binding = 3, std430) readonly buffer BC { float bc[]; };
-layout(set = 0, binding = 3, std430) readonly buffer BC2 { vec2 bc2[]; };
-layout(set = 0, binding = 4, std430) restrict readonly buffer Rows { int rows[]; };
-layout(set = 0, binding = 5, std430) restrict readonly buffer State { float state[]; };
-layout(set = 0, binding = 6, std430) restrict writeonly buffer Ends { float ends[]; };
+LM_PARAMETERS(LM_SCAN_FIELDS, 7)
+LM_BUFFER(0, restrict readonly, float, u)
+LM_BUFFER(1, restrict readonly, float, delta)
+LM_BUFFER(2, restrict readonly, float, a)
+LM_BUFFER(3, readonly, float, bc)
+LM_BUFFER(3, readonly, vec2, bc2)
+LM_BUFFER(4, restrict readonly, int, rows)
+LM_BUFFER(5, restrict readonly, float, state)
+LM_BUFFER(6, restrict writeonly, float, ends)
 
 #include "kernels/glsl/common.glsl"
 #include "kernels/glsl/tile_decay.glsl"
@@ -54,11 +55,11 @@ int at_u, at_delta, at_b, n_b;
 void fetch()
 {
     [[unroll]] for (int i = 0; i < OWN; i++) {
-        next_u[i] = u[at_u + i * p.u_stride];
-        next_step[i] = delta[at_delta + i * p.delta_stride];
+        next_u[i] = LM_AT(u, at_u + i * p.u_stride);
+        next_step[i] = LM_AT(delta, at_delta + i * p.delta_stride);
     }
-    if ((FLAGS & LM_TILED_VECTORS) != 0) next_b = bc2[at_b >> 1];
-    else next_b = vec2(n_b < p.d_state ? bc[at_b] : 0.0, n_b + 1 < p.d_state ? bc[at_b + 1] : 0.0);
+    if ((FLAGS & LM_TILED_VECTORS) != 0) next_b = LM_AT(bc2, at_b >> 1);
+    else next_b = vec2(n_b < p.d_state ? LM_AT(bc, at_b) : 0.0, n_b + 1 < p.d_state ? LM_AT(bc, at_b + 1) : 0.0);
     at_u -= TOKENS * p.u_stride;
     at_delta -= TOKENS * p.delta_stride;
     at_b -= TOKENS * p.bc_stride;
@@ -70,17 +71,17 @@ void main()
     int tile = int(gl_WorkGroupID.x) * CHANNELS, chunk = int(gl_WorkGroupID.y), b = int(gl_WorkGroupID.z), row = b * p.rows_stride;
     int n = p.state_first + 4 * g, states = min(4, p.d_state - n), c = min(tile + mine, p.channels - 1);
     int t_end = chunk * p.chunk_length;
-    if (t_end >= rows[row + LM_ROW_LENGTH]) return;
-    bool resumes = chunk == 0 && rows[row + LM_ROW_SEEN] > 0;
+    if (t_end >= LM_AT(rows, row + LM_ROW_LENGTH)) return;
+    bool resumes = chunk == 0 && LM_AT(rows, row + LM_ROW_SEEN) > 0;
     vec4 s = vec4(0.0), rate = vec4(0.0);
     float total = 0.0, slowest = 3.4028235e38;
     [[unroll]] for (int k = 0; k < 4; k++) {
         if (k >= states) break;
-        rate[k] = a[(n + k) * p.channels + c] * 1.44269504;
+        rate[k] = LM_AT(a, (n + k) * p.channels + c) * 1.44269504;
         slowest = min(slowest, -rate[k]);
-        if (resumes) s[k] = state[(rows[row + LM_ROW_SLOT] * p.d_state + n + k) * p.channels + c];
+        if (resumes) s[k] = LM_AT(state, (LM_AT(rows, row + LM_ROW_SLOT) * p.d_state + n + k) * p.channels + c);
     }
-    int left = chunk > 0 ? p.chunk_length : 0, r = rows[row + LM_ROW_START] + t_end - TOKENS;
+    int left = chunk > 0 ? p.chunk_length : 0, r = LM_AT(rows, row + LM_ROW_START) + t_end - TOKENS;
     n_b = p.state_first + lane % (2 * GROUP) * 2;
     at_u = (r + own_t) * p.u_stride + c;
     at_delta = (r + own_t) * p.delta_stride + c;
@@ -132,6 +133,6 @@ void main()
     if (tile + mine >= p.channels) return;
     int record = (b * p.chunks + chunk) * (p.d_state + 1) * p.channels + c;
     [[unroll]] for (int k = 0; k < 4; k++)
-        if (k < states) ends[record + (n + k) * p.channels] = s[k];
-    if (n == 0) ends[record + p.d_state * p.channels] = total;
+        if (k < states) LM_AT(ends, record + (n + k) * p.channels) = s[k];
+    if (n == 0) LM_AT(ends, record + p.d_state * p.channels) = total;
 }

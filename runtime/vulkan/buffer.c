@@ -70,8 +70,13 @@ static VkResult allocate_memory(lm_vulkan_device *device, lm_vulkan_buffer *buff
             if ((needs.memoryTypeBits & (1u << type)) == 0 || (*properties & kinds[k]) != kinds[k] ||
                 (*properties & ODD_MEMORY) != 0 || needs.size > heap)
                 continue;
+            const VkMemoryAllocateFlagsInfo flags = {
+                .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+            };
             VkMemoryAllocateInfo info = {
                 .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                .pNext = device->vkGetBufferDeviceAddress != NULL ? &flags : NULL,
                 .allocationSize = needs.size,
                 .memoryTypeIndex = type,
             };
@@ -98,6 +103,7 @@ static lm_status fill_buffer(lm_vulkan_device *device, lm_vulkan_buffer *buffer,
         info.size = (info.size + LM_VULKAN_TEXEL_BYTES - 1) / LM_VULKAN_TEXEL_BYTES * LM_VULKAN_TEXEL_BYTES;
         info.usage |= VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT;
     }
+    if (device->vkGetBufferDeviceAddress != NULL) info.usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     VkResult result = device->vkCreateBuffer(device->handle, &info, NULL, &buffer->handle);
     if (result != VK_SUCCESS) {
         buffer->handle = VK_NULL_HANDLE;
@@ -117,6 +123,8 @@ static lm_status fill_buffer(lm_vulkan_device *device, lm_vulkan_buffer *buffer,
     device->allocations++;
     result = device->vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0);
     if (result != VK_SUCCESS) return lm_vulkan_fail(base, "vkBindBufferMemory", result);
+    const VkBufferDeviceAddressInfo whole = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = buffer->handle};
+    if (device->vkGetBufferDeviceAddress != NULL) buffer->address = device->vkGetBufferDeviceAddress(device->handle, &whole);
 
     bool unified = (base->info.capabilities & LM_CAP_UNIFIED_MEMORY) != 0;
     if ((placement != LM_VULKAN_DEVICE || unified) && (properties & MAPPABLE) == MAPPABLE) {

@@ -23,6 +23,13 @@ static lm_status create_device(lm_vulkan_driver *driver, lm_vulkan_device *devic
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
         .storageBuffer16BitAccess = (device->base.info.capabilities & LM_CAP_FLOAT16_STORAGE) != 0,
     };
+    const bool by_address = (device->base.info.capabilities & LM_CAP_ADDRESSES) != 0;
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES,
+        .bufferDeviceAddress = VK_TRUE,
+    };
+    const VkPhysicalDeviceFeatures features = {.shaderInt64 = by_address};
+    if (by_address) storage16.pNext = &addresses;
     const char *extensions[] = {"VK_KHR_portability_subset"};
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
@@ -31,6 +38,7 @@ static lm_status create_device(lm_vulkan_driver *driver, lm_vulkan_device *devic
         .pQueueCreateInfos = &queue,
         .enabledExtensionCount = device->physical->portability_subset ? 1 : 0,
         .ppEnabledExtensionNames = extensions,
+        .pEnabledFeatures = &features,
     };
     VkResult result = driver->vkCreateDevice(device->physical->handle, &info, NULL, &device->handle);
     if (result != VK_SUCCESS) {
@@ -43,6 +51,13 @@ static lm_status create_device(lm_vulkan_driver *driver, lm_vulkan_device *devic
         return lm_fail(device->base.context, LM_ERROR_DRIVER, "%s: the driver lacks " #name, device->base.info.id);
     LM_VULKAN_DEVICE_FUNCTIONS(X)
 #undef X
+    if (by_address) {
+        device->vkGetBufferDeviceAddress =
+            (PFN_vkGetBufferDeviceAddress)driver->vkGetDeviceProcAddr(device->handle, "vkGetBufferDeviceAddress");
+        if (device->vkGetBufferDeviceAddress == NULL)
+            return lm_fail(device->base.context, LM_ERROR_DRIVER, "%s: the driver lacks vkGetBufferDeviceAddress",
+                           device->base.info.id);
+    }
     device->vkGetDeviceQueue(device->handle, device->physical->queue_family, 0, &device->queue);
 
     VkPipelineCacheCreateInfo cache = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};

@@ -136,6 +136,8 @@ bool lm_vulkan_describe(lm_vulkan_driver *driver, VkPhysicalDevice handle, uint3
     memset(physical, 0, sizeof *physical);
     physical->handle = handle;
     physical->max_allocations = limits->maxMemoryAllocationCount;
+    physical->max_push_bytes =
+        limits->maxPushConstantsSize < LM_VULKAN_MOST_PUSH_BYTES ? limits->maxPushConstantsSize : LM_VULKAN_MOST_PUSH_BYTES;
     if (!choose_queue_family(driver, handle, physical)) {
         lm_log(context, LM_LOG_WARNING, "vulkan: %s skipped: no queue for compute", properties.deviceName);
         return false;
@@ -188,9 +190,13 @@ bool lm_vulkan_describe(lm_vulkan_driver *driver, VkPhysicalDevice handle, uint3
     }
     VkPhysicalDevice16BitStorageFeatures storage16 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES};
+    if (version >= VK_API_VERSION_1_2) storage16.pNext = &addresses;
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage16};
     driver->vkGetPhysicalDeviceFeatures2(handle, &features);
     if (storage16.storageBuffer16BitAccess) info->capabilities |= LM_CAP_FLOAT16_STORAGE;
+    if (addresses.bufferDeviceAddress && features.features.shaderInt64) info->capabilities |= LM_CAP_ADDRESSES;
     if (physical->timestamp_bits > 0 && limits->timestampPeriod > 0) {
         info->capabilities |= LM_CAP_TIMESTAMPS;
         info->timestamp_ns = limits->timestampPeriod;

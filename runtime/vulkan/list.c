@@ -273,14 +273,28 @@ static lm_status get_set(lm_vulkan_list *list, const lm_vulkan_layout *layout, c
 
 /* ---- recording -------------------------------------------------------------------------------------------------- */
 
+/* Push constants: the parameters, and the addresses of buffers where the pipeline takes those. */
+static void push(lm_vulkan_list *list, const lm_vulkan_pipeline *pipeline, const void *params, const lm_view *views)
+{
+    uint8_t bytes[LM_VULKAN_MOST_PUSH_BYTES] = {0};
+    uint32_t size = pipeline->params_size;
+    memcpy(bytes, params, size);
+    for (uint32_t i = 0; i < pipeline->address_count; i++) {
+        const VkDeviceAddress address = ((const lm_vulkan_buffer *)views[i].buffer)->address + views[i].offset;
+        memcpy(bytes + pipeline->addresses_offset + i * sizeof address, &address, sizeof address);
+        size = pipeline->addresses_offset + (i + 1) * (uint32_t)sizeof address;
+    }
+    device_of(list)->vkCmdPushConstants(list->commands, pipeline->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, size, bytes);
+}
+
 lm_status lm_vulkan_list_dispatch(lm_list *base, lm_pipeline *base_pipeline, const void *params, const lm_view *views,
                                   const uint32_t groups[3])
 {
     lm_vulkan_list *list = (lm_vulkan_list *)base;
     lm_vulkan_device *device = device_of(list);
     const lm_vulkan_pipeline *pipeline = (const lm_vulkan_pipeline *)base_pipeline;
-    VkDescriptorSet set;
-    lm_status status = get_set(list, pipeline->layout, views, &set);
+    VkDescriptorSet set = list->bound_set;
+    lm_status status = pipeline->address_count == 0 ? get_set(list, pipeline->layout, views, &set) : LM_OK;
     if (status != LM_OK) return status;
     if (list->bound_pipeline != pipeline->handle) {
         device->vkCmdBindPipeline(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
@@ -292,8 +306,7 @@ lm_status lm_vulkan_list_dispatch(lm_list *base, lm_pipeline *base_pipeline, con
                                         NULL);
         list->bound_set = set;
     }
-    device->vkCmdPushConstants(list->commands, pipeline->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, pipeline->params_size,
-                               params);
+    push(list, pipeline, params, views);
     device->vkCmdDispatch(list->commands, groups[0], groups[1], groups[2]);
     return time_command(list);
 }

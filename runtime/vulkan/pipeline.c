@@ -4,6 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Where the addresses of a kernel's buffers are among its push constants. */
+static size_t addresses_offset(const lm_kernel *kernel) { return (kernel->params_size + 7) / 8 * 8; }
+
+/* The form that a kernel is built in: with addresses, where there is one, the device has them, and push constants room for them. */
+static lm_spirv_form form_of(const lm_device *base, const lm_kernel *kernel)
+{
+    const size_t bytes = addresses_offset(kernel) + kernel->binding_count * sizeof(VkDeviceAddress);
+    size_t size;
+    if ((base->info.capabilities & LM_CAP_ADDRESSES) == 0 || lm_kernel_spirv(kernel->id, LM_SPIRV_ADDRESSED, &size) == NULL)
+        return LM_SPIRV_BOUND;
+    return bytes <= ((const lm_vulkan_device *)base)->physical->max_push_bytes ? LM_SPIRV_ADDRESSED : LM_SPIRV_BOUND;
+}
+
 bool lm_vulkan_supports(const lm_device *device, const lm_kernel *kernel, const int32_t spec[LM_MAX_SPEC])
 {
     const lm_device_info *info = &device->info;
@@ -13,7 +26,7 @@ bool lm_vulkan_supports(const lm_device *device, const lm_kernel *kernel, const 
     if (kernel->binding_count > LM_VULKAN_MIN_STORAGE_BUFFERS || kernel->params_size > LM_MAX_PARAMS) return false;
     if (strchr(kernel->access, 't') != NULL && (info->capabilities & LM_CAP_TEXELS) == 0) return false;
     size_t size;
-    const uint32_t *words = lm_kernel_spirv(kernel->id, &size);
+    const uint32_t *words = lm_kernel_spirv(kernel->id, form_of(device, kernel), &size);
     lm_spirv_needs needs;
     return lm_spirv_inspect(words, size, spec, &needs) && needs.unknown == 0 &&
            (needs.capabilities & ~info->capabilities) == 0 && needs.shared_bytes <= info->shared_bytes;
@@ -47,8 +60,9 @@ static lm_status make_layout(lm_vulkan_device *device, lm_vulkan_layout *layout)
     };
     VkResult result = device->vkCreateDescriptorSetLayout(device->handle, &set_info, NULL, &layout->set);
     if (result != VK_SUCCESS) return lm_vulkan_fail(&device->base, "vkCreateDescriptorSetLayout", result);
-    /* Every layout has all the push constants that every device has, whatever a kernel uses of them. */
-    VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, LM_MAX_PARAMS};
+    /* Every layout with bindings has all the push constants that every device has, whatever a kernel uses of them. */
+    const uint32_t push_bytes = layout->binding_count > 0 ? LM_MAX_PARAMS : device->physical->max_push_bytes;
+    VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes};
     VkPipelineLayoutCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
         .setLayoutCount = 1,
@@ -63,9 +77,9 @@ static lm_status make_layout(lm_vulkan_device *device, lm_vulkan_layout *layout)
 }
 
 /* The device's layout for a kernel's bindings. */
-static lm_status get_layout(lm_vulkan_device *device, const lm_kernel *kernel, const lm_vulkan_layout **out)
+static lm_status get_layout(lm_vulkan_device *device, const lm_kernel *kernel, lm_spirv_form form, const lm_vulkan_layout **out)
 {
-    const uint32_t count = (uint32_t)kernel->binding_count, texels = texels_of(kernel);
+    const uint32_t count = form == LM_SPIRV_BOUND ? (uint32_t)kernel->binding_count : 0, texels = count > 0 ? texels_of(kernel) : 0;
     lm_vulkan_layout *layout = device->layouts, *end = layout + device->layout_count;
     while (layout < end && (layout->binding_count != count || layout->texels != texels)) layout++;
     *out = layout;
@@ -81,7 +95,7 @@ static lm_status build(lm_vulkan_device *device, const lm_kernel *kernel, const 
                        lm_vulkan_pipeline *pipeline)
 {
     size_t size;
-    const uint32_t *words = lm_kernel_spirv(kernel->id, &size);
+    const uint32_t *words = lm_kernel_spirv(kernel->id, form_of(&device->base, kernel), &size);
     VkShaderModuleCreateInfo module_info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = size,
@@ -127,7 +141,8 @@ lm_status lm_vulkan_pipeline_create(lm_device *base, const lm_kernel *kernel, co
 {
     lm_vulkan_device *device = (lm_vulkan_device *)base;
     const lm_vulkan_layout *layout;
-    lm_status status = get_layout(device, kernel, &layout);
+    const lm_spirv_form form = form_of(base, kernel);
+    lm_status status = get_layout(device, kernel, form, &layout);
     if (status != LM_OK) return status;
     lm_vulkan_pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (pipeline == NULL)
@@ -135,6 +150,8 @@ lm_status lm_vulkan_pipeline_create(lm_device *base, const lm_kernel *kernel, co
     pipeline->base.device = base;
     pipeline->layout = layout;
     pipeline->params_size = (uint32_t)kernel->params_size;
+    pipeline->address_count = form == LM_SPIRV_BOUND ? 0 : (uint32_t)kernel->binding_count;
+    pipeline->addresses_offset = (uint32_t)addresses_offset(kernel);
     status = build(device, kernel, spec, pipeline);
     if (status != LM_OK) {
         free(pipeline);

@@ -24,6 +24,7 @@ enum {
     LM_VULKAN_STAGING_SLOTS = 2,             /* transfers in flight: the host fills one while the device moves the other */
     LM_VULKAN_STAGING_BYTES = 8 * 1024 * 1024, /* of each slot */
     LM_VULKAN_TEXEL_BYTES = 16,              /* of a texel: four floats */
+    LM_VULKAN_MOST_PUSH_BYTES = 256,         /* that litemamba has a use for */
     LM_VULKAN_RECENT_SETS = 16,              /* descriptor sets of a list that are looked at before a new one is made */
 };
 
@@ -96,6 +97,7 @@ typedef struct lm_vulkan_physical {
     uint32_t queue_family;
     uint32_t timestamp_bits;
     uint32_t max_allocations;
+    uint32_t max_push_bytes;       /* of push constants, at most LM_VULKAN_MOST_PUSH_BYTES */
     bool portability_subset;
 } lm_vulkan_physical;
 
@@ -112,10 +114,10 @@ typedef struct lm_vulkan_driver {
     lm_vulkan_physical *physical;  /* parallel to base.devices */
 } lm_vulkan_driver;
 
-/* How a kernel's bindings look to the driver. All have the same push constants, so kernels with equal bindings share layouts and
- * descriptor sets. */
+/* How a kernel's bindings look to the driver. All with bindings have the same push constants, so kernels with equal bindings share
+ * layouts and descriptor sets. Kernels that take addresses have no bindings and share one layout. */
 typedef struct lm_vulkan_layout {
-    uint32_t binding_count;
+    uint32_t binding_count;        /* 0: buffers are given by their addresses */
     uint32_t texels;               /* bit i: binding i is a texel buffer, else a storage buffer */
     VkDescriptorSetLayout set;
     VkPipelineLayout pipeline;
@@ -139,10 +141,11 @@ typedef struct lm_vulkan_device {
 #define X(name) PFN_##name name;
     LM_VULKAN_DEVICE_FUNCTIONS(X)
 #undef X
+    PFN_vkGetBufferDeviceAddress vkGetBufferDeviceAddress; /* NULL without LM_CAP_ADDRESSES */
     VkDevice handle;
     VkQueue queue;
     VkPipelineCache pipeline_cache;
-    lm_vulkan_layout layouts[LM_KERNEL_COUNT]; /* layout_count of them, made when first needed */
+    lm_vulkan_layout layouts[LM_KERNEL_COUNT + 1]; /* layout_count of them, made when first needed */
     size_t layout_count;
     uint32_t allocations;          /* live vkAllocateMemory */
     /* transfers to memory that the host does not see; made when first needed */
@@ -155,6 +158,7 @@ typedef struct lm_vulkan_buffer {
     lm_buffer base;
     VkBuffer handle;
     VkDeviceMemory memory;
+    VkDeviceAddress address;       /* 0 without LM_CAP_ADDRESSES */
     bool cached;                   /* mapped memory that the processor reads fast */
     lm_buffer *copy;               /* where lists that write the buffer bring its content, if it is to be read back */
 } lm_vulkan_buffer;
@@ -164,6 +168,8 @@ typedef struct lm_vulkan_pipeline {
     VkPipeline handle;
     const lm_vulkan_layout *layout; /* the device's */
     uint32_t params_size;          /* bytes */
+    uint32_t address_count;        /* buffers whose addresses follow the parameters, from addresses_offset on; 0: they are bound */
+    uint32_t addresses_offset;     /* bytes */
 } lm_vulkan_pipeline;
 
 typedef struct lm_vulkan_set {
