@@ -47,10 +47,12 @@ static inline void lm_put_outer(const lm_gemm_params p, __global const float *a,
 {
     __local float *to_a = (__local float *)to, *to_b = (__local float *)(to + PART_A);
     const uint lane = get_local_id(1) * WG_X + get_local_id(0);
+#pragma unroll 1 /* code that is rarely run, within a loop that is not to be much longer for it */
     for (uint i = lane; i < STAGED * TILE_M; i += GROUP) {
         const int m = m0 + (int)(i / STAGED), k = k0 + (int)(i % STAGED);
         to_a[lm_swizzled(i % STAGED, i / STAGED, TILE_M)] = m < p.rows && k < p.depth ? a[p.a_offset + m * p.lda + k] : 0.0f;
     }
+#pragma unroll 1
     for (uint i = lane; i < STAGED * TILE_N; i += GROUP) {
 #if B_TRANS
         const int n = n0 + (int)(i / STAGED), k = k0 + (int)(i % STAGED);
