@@ -48,6 +48,8 @@ typedef struct bench_session {
     lm_context *context;
     lm_device *device;
     bench_limits limits;
+    lm_list *load;               /* keeps a GPU busy for some milliseconds; NULL: no GPU, or it could not be made */
+    lm_buffer *load_out;
     json_t *rows;                /* of this device */
     bool failed;                 /* something did not pass or could not run */
 } bench_session;
@@ -91,7 +93,7 @@ bench_times bench_summary(double *samples, size_t count);
 /* One run of what is measured. *device: its device time, or left alone. */
 typedef lm_status (*bench_call)(void *user, double *device);
 
-/* Loads the device until its clocks are up (0.6 s where it is a GPU), then samples for `seconds`. */
+/* Loads the device until its clocks are up, then samples for `seconds`. */
 lm_status bench_measure(const bench_session *session, bench_call call, void *user, double seconds, bench_times *host,
                         bench_times *device);
 
@@ -127,6 +129,9 @@ bench_work bench_work_of(const lm_case *c);
 
 /* ---- limits.c --------------------------------------------------------------------------------------------------- */
 
+/* Makes what a GPU is loaded with before it is timed, if it is one. */
+void bench_load_create(bench_session *session);
+void bench_load_free(bench_session *session);
 /* Fills session->limits. */
 void bench_limits_measure(bench_session *session);
 /* Copy and fma of the processor itself, for `cpu`. */

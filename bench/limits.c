@@ -124,6 +124,34 @@ static lm_status measure_chains(bench_session *session, int kernel, double *rate
     return status;
 }
 
+/* ---- load ------------------------------------------------------------------------------------------------------- */
+
+void bench_load_create(bench_session *session)
+{
+    enum { ROUNDS = 16384 }; /* 5 ms on an H200 */
+    lm_device *device = session->device;
+    if (lm_class_of(&device->info) != CLASS_GPU || device->info.type == LM_DEVICE_CPU) return;
+    uint32_t lanes, groups;
+    shape_of(device, &lanes, &groups);
+    const int32_t spec[LM_MAX_SPEC] = {(int32_t)lanes, 1, (int32_t)device->info.lanes};
+    const uint32_t grid[3] = {lm_min_u32(groups, device->info.max_groups[0]), 1, 1};
+    const lm_probe_params params = {.rounds = ROUNDS, .m = 0.5f, .n = 0.25f};
+    const lm_buffer_params bytes = {.size = 4 * (uint64_t)lanes * grid[0] * device->info.lanes};
+    lm_status status = lm_buffer_create(device, &bytes, &session->load_out);
+    const lm_view out = lm_view_whole(session->load_out);
+    if (status == LM_OK) status = lm_list_create(device, LM_TIMES_NONE, &session->load);
+    if (status == LM_OK)
+        status = lm_list_dispatch(session->load, (lm_kernel_id)PROBE_FMA, spec, &params, sizeof params, &out, 1, grid);
+    if (status == LM_OK) status = lm_list_end(session->load);
+    if (status != LM_OK) bench_load_free(session);
+}
+
+void bench_load_free(bench_session *session)
+{
+    lm_list_destroy(&session->load);
+    lm_buffer_destroy(&session->load_out);
+}
+
 /* ---- doing nothing ---------------------------------------------------------------------------------------------- */
 
 /* Seconds a dispatch. `stride`: bytes between what one and the next touch; 0: each waits for the one before. */

@@ -119,6 +119,7 @@ static json_t *bench_device(lm_context *context, const char *name, const bench_o
         if (!o->json) printf("%s: %s, %s\n", info->id, info->name, info->driver);
         if (o->tuned) lm_tune_load(session.device);
         else session.device->tuned = true; /* no model loads it either */
+        bench_load_create(&session);
         if (parts & PART_LIMITS) bench_limits_measure(&session);
         if (parts & PART_KERNELS) bench_kernels(&session);
         if (parts & PART_BLOCKS) bench_blocks(&session);
@@ -132,6 +133,7 @@ static json_t *bench_device(lm_context *context, const char *name, const bench_o
                            limits, "rows", session.rows);
     }
     *failed = *failed || session.failed;
+    bench_load_free(&session);
     lm_device_destroy(&session.device);
     json_decref(session.rows);
     return report;
