@@ -215,25 +215,29 @@ void main()
             [[unroll]] for (int i = 0; i < OWN; i++) own_gate[i] *= tile_sigmoid(own_gate[i]);
             tile_walk_small(s, rate, at_steps, at_bc, at_sums, true);
         } else {
+            vec4 part[WIDTH];
             [[unroll]] for (int q = 0; q < STEPS / 4; q++) {
-                vec4 by[WIDTH], added[WIDTH], part[WIDTH];
+                vec4 by[WIDTH], added[WIDTH];
                 [[unroll]] for (int i = 0; i < OWN; i++)
                     if (i % (STEPS / 4) == q) own_gate[i] *= tile_sigmoid(own_gate[i]); /* where its wait is filled */
                 [[unroll]] for (int x = 0; x < WIDTH; x++) {
                     if (SEGMENTS == 1) by[x] = steps[at_steps + q * CHANNELS + x * APART];
                     added[x] = inputs[at_steps + q * CHANNELS + x * APART];
                 }
+                vec4 matrix_b = matrices[at_bc + 8 * q * GROUP], matrix_c = matrices[at_bc + (8 * q + 1) * GROUP];
+                /* The sums of the four tokens before, only now: drivers move no load of shared memory before a store. */
+                [[unroll]] for (int x = 0; x < WIDTH && q > 0; x++) sums[at_sums + (q - 1) * GROUP * PITCH + x * APART] = part[x];
                 [[unroll]] for (int j = 0; j < 4; j++) {
                     int i = 4 * q + j;
-                    vec4 matrix_b = matrices[at_bc + i * 2 * GROUP], matrix_c = matrices[at_bc + (i * 2 + 1) * GROUP];
+                    if (j > 0) matrix_b = matrices[at_bc + i * 2 * GROUP], matrix_c = matrices[at_bc + (i * 2 + 1) * GROUP];
                     [[unroll]] for (int x = 0; x < WIDTH; x++) {
                         if (SEGMENTS == 1) s[x] = fma(tile_decay(by[x][j] * rate[x]), s[x], added[x][j] * matrix_b);
                         else s[x] = fma(decay[x * STEPS + i], s[x], added[x][j] * matrix_b);
                         part[x][j] = dot4(matrix_c, s[x]);
                     }
                 }
-                [[unroll]] for (int x = 0; x < WIDTH; x++) sums[at_sums + q * GROUP * PITCH + x * APART] = part[x];
             }
+            [[unroll]] for (int x = 0; x < WIDTH; x++) sums[at_sums + (STEPS / 4 - 1) * GROUP * PITCH + x * APART] = part[x];
         }
         barrier();
         float out_y[OWN];
