@@ -2,7 +2,7 @@
 
 # Kernels with a second form that reads buffers by their addresses (kernels/glsl/buffers.glsl). On an H200 gemm takes 3 % longer so,
 # and the step kernels, all three together, 6 % less at d_model 768, 5 % more at 1,024 and 8 % more at 2,560.
-set(LITEMAMBA_ADDRESSED argmax conv_window embed gemv rmsnorm scan_ends)
+set(LITEMAMBA_ADDRESSED argmax conv_window embed gemv rmsnorm scan_ends step_in step_scan)
 
 # Writes ${output}, a C file with an array ${table} of lm_embedded_kernel (kernels/embedded.h): of each *.cl and *.comp in
 # `cl_folder` and `glsl_folder`. What their headers are is in those folders and in kernels/.

@@ -7,9 +7,6 @@
 /* Up to this many rows gemv reads B once for all of them; more rows take gemm. */
 enum { GEMV_ROWS = 8 };
 
-/* Sums of so few terms are left whole in gemv and gemm, so that both add in the same order. */
-enum { SHORT_DEPTH = 128 };
-
 static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool b_trans, bool narrow, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols, depth = (uint32_t)p->depth;
@@ -27,7 +24,7 @@ static void plan_gemv(const lm_device_info *info, const lm_gemm_params *p, bool 
             x = lm_fit_lanes(info, narrow && lm_ceil_div(cols, 32) < lm_units_of(info) ? 8 : 32, 1);
             const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
             const uint32_t most = lm_min_u32(narrow ? 512 / x : 16, limit);
-            while (y * 2 <= most && depth / (y * 2) >= 64 && depth > SHORT_DEPTH) y *= 2;
+            while (y * 2 <= most && depth / (y * 2) >= 64 && depth > LM_SHORT_DEPTH) y *= 2;
             /* Long ones in shorter pieces, as there are lanes for them. */
             while (narrow && y > 1 && y * 2 <= most && depth / (y * 2) >= 16) y *= 2;
             /* Partial sums lie in shared memory. The split must not depend on the number of rows. */
@@ -99,7 +96,7 @@ static bool fit_tile(const lm_device_info *info, uint32_t depth, gemm_tile *tile
         const bool fits = lanes * tile->slices <= info->max_workgroup_size && tile->slices <= info->max_workgroup_dim[1] &&
                           shared_bytes_of(info, tile) <= info->shared_bytes;
         /* A part that is mostly past the end is work for nothing. */
-        if (fits && depth > SHORT_DEPTH && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
+        if (fits && depth > LM_SHORT_DEPTH && depth >= 64u * tile->slices && (depth % staged == 0 || depth >= 4 * staged)) break;
         tile->slices /= 2;
         if (tile->depth < 8) tile->depth *= 2;
     }

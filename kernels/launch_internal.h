@@ -27,6 +27,9 @@ typedef struct lm_launch {
 static inline uint32_t lm_ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 static inline uint32_t lm_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* Sums of so few terms are left whole, in products and in steps, so that all add in the same order. */
+enum { LM_SHORT_DEPTH = 128 };
+
 /* The smallest power of two that holds n, at most `limit`, which is one. */
 static inline uint32_t lm_power_of_2(uint32_t n, uint32_t limit)
 {

@@ -5,42 +5,51 @@ enum { MOST_ROWS = 8 }; /* that share what is read of a matrix */
 
 static bool whole_fours(const lm_view *view) { return view->offset % 16 == 0; }
 
-/* Short sums are left whole: they are then in gemm's order, and a step gives nearly the bits of a forward. */
-static bool is_short(uint32_t depth) { return depth < 128; }
+/* A step then gives nearly the bits of a forward. */
+static bool is_short(uint32_t depth) { return depth <= LM_SHORT_DEPTH; }
 
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
-/* Lanes of a group along y that sum, a multiple of four of them and at most one a four of rows of the matrix; 1: they do not share. */
-static uint32_t split_of(uint32_t x, uint32_t depth, uint32_t limit)
-{
-    if (is_short(depth)) return 1;
-    const uint32_t split = lm_min_u32(lm_min_u32(x > 8 ? 32 : 256 / x, limit), (lm_ceil_div(depth, 4) + 3) / 4 * 4) / 4 * 4;
-    return split > 0 ? split : 1;
-}
-
-/* Vulkan's kernels want more under way: at d_model 2560 an H200 takes 66 µs a layer with four fours of rows at once and tiles of 8 of
- * out_proj, 80 with two and tiles of 16; OpenCL's take 67 so. */
-static bool wants_more(const lm_device_info *info) { return info->backend == LM_BACKEND_VULKAN; }
-
-/* Fours of rows of the matrix that a lane has on their way at once: all, if they are few, or two, so that registers are left for
- * two groups on a unit. */
-static uint32_t ahead_of(const lm_device_info *info, uint32_t depth, uint32_t split, uint32_t row_tile)
-{
-    const uint32_t fours = lm_ceil_div(depth, 4 * split);
-    if (wants_more(info) && row_tile <= 2 && fours >= 8) return 4;
-    return lm_min_u32(fours, row_tile <= 2 && fours <= 3 ? 3 : row_tile <= 4 ? 2 : 1);
-}
-
-/* Columns of a tile: as many as leave some groups for every unit, for the wider they are, the better memory is read. */
-static uint32_t tile_of(const lm_device_info *info, uint32_t halves, uint32_t columns, uint32_t least, uint32_t groups)
-{
-    uint32_t tile = least;
-    while (tile < 64 && halves * lm_ceil_div(columns, tile) > groups * lm_units_of(info)) tile += 8;
-    return tile;
-}
-
 /* Floats of shared memory that a tile's sums take. */
 static uint64_t shared_sums(uint64_t tile, uint64_t split) { return (split + split / 4 + 1) * (tile + 1); }
+
+/* Few rows leave registers for one large group on every unit, which reads memory faster than two small ones after each other. */
+enum { FEW_ROWS = 2 };
+
+/* Lanes of a group along y that sum, a multiple of four, each with as many fours of rows of the matrix; 1: they do not share. A group
+ * has up to `lanes` lanes in all for a deep matrix, `limit` of them along y, and half of the shared memory for their sums. */
+static uint32_t split_of(const lm_device_info *info, uint32_t x, uint32_t depth, uint32_t rows, uint32_t lanes, uint32_t limit)
+{
+    if (is_short(depth)) return 1;
+    const uint32_t fours = lm_ceil_div(depth, 4);
+    uint32_t most = 512 / x;
+    if (rows > FEW_ROWS) most = x > 8 ? 32 : 256 / x;
+    else if (fours > 4 * most) most = lanes / x;
+    while (most > 4 && sizeof(float) * shared_sums(4 * x, most) > info->shared_bytes / 2) most -= 4;
+    most = lm_min_u32(most, limit) / 4 * 4;
+    if (most == 0) return 1;
+    return (lm_ceil_div(fours, lm_ceil_div(fours, most)) + 3) / 4 * 4;
+}
+
+/* Fours of rows of the matrix that a lane has on their way at once: all, if they are few, or two, so that registers are left for as
+ * many lanes. */
+static uint32_t ahead_of(uint32_t depth, uint32_t split, uint32_t row_tile)
+{
+    const uint32_t fours = lm_ceil_div(depth, 4 * split);
+    if (is_short(depth)) return lm_min_u32(fours, row_tile <= FEW_ROWS ? 4 : 1);
+    return lm_min_u32(fours, row_tile <= FEW_ROWS && fours <= 3 ? 3 : row_tile <= 4 ? 2 : 1);
+}
+
+/* Columns of a tile, a multiple of `least`: as few as make no more than one large group a unit, or two small ones. The wider they
+ * are, the better memory is read, and the fewer parts of x_proj there are. */
+static uint32_t tile_of(const lm_device_info *info, uint32_t halves, uint32_t columns, uint32_t least, uint32_t rows)
+{
+    const bool large = rows <= FEW_ROWS && info->max_workgroup_size >= 1024;
+    const uint32_t groups = large ? 1 : 2, most = large ? 128 : 64;
+    uint32_t tile = least;
+    while (tile < most && halves * lm_ceil_div(columns, tile) > groups * lm_units_of(info)) tile += least;
+    return tile;
+}
 
 /* ---- step_in ----------------------------------------------------------------------------------------------------- */
 
@@ -48,7 +57,7 @@ void lm_step_plan(const lm_device *device, lm_step_in_params *p)
 {
     const lm_device_info *info = &device->info;
     p->tile = 64;
-    if (lm_class_of(info) == CLASS_GPU && !is_short((uint32_t)p->depth)) p->tile = (int)tile_of(info, 2, (uint32_t)p->channels, 16, 2);
+    if (lm_class_of(info) == CLASS_GPU && !is_short((uint32_t)p->depth)) p->tile = (int)tile_of(info, 2, (uint32_t)p->channels, 16, (uint32_t)p->rows);
     while (p->tile > 16 && 2 * (uint64_t)p->branches * (uint64_t)p->tile * sizeof(float) > info->shared_bytes / 2) p->tile = p->tile / 8 * 4;
 }
 
@@ -79,7 +88,7 @@ static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool
         const uint32_t limit = lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]);
         uint32_t back = is_short(depth) ? 0 : lm_min_u32((uint32_t)p->branches * 4, lm_ceil_div(128, x));
         if (4 * back > limit) back = limit / 4;
-        split = split_of(x, depth, limit - back);
+        split = split_of(info, x, depth, rows, 640, limit - back);
         y = split > 1 ? split + back : 1;
         most = MOST_ROWS;
         break;
@@ -93,7 +102,7 @@ static void plan_in(const lm_device_info *info, const lm_step_in_params *p, bool
     uint32_t row_tile = lm_power_of_2(rows, most);
     for (;; row_tile /= 2) {
         const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)lanes, (int32_t)split, (int32_t)row_tile, aligned,
-                                p->branches, p->taps, (int32_t)ahead_of(info, depth, split, row_tile), (int32_t)width};
+                                p->branches, p->taps, (int32_t)ahead_of(depth, split, row_tile), (int32_t)width};
         for (int i = 0; i < 10; i++) l->spec[i] = spec[i];
         if (row_tile == 1 || shared_of(p, l->spec) <= info->shared_bytes) break;
     }
@@ -121,9 +130,9 @@ static void plan_out(const lm_device_info *info, const lm_step_out_params *p, bo
     uint32_t x = 1, y = 1, split = 1, tile = 16, most = 1;
     switch (lm_class_of(info)) {
     case CLASS_GPU:
-        tile = tile_of(info, 1, cols, 8, wants_more(info) ? 3 : 2);
+        tile = tile_of(info, 1, cols, 8, rows);
         x = tile / 4;
-        y = split = split_of(x, depth, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
+        y = split = split_of(info, x, depth, rows, 800, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
         most = MOST_ROWS;
         break;
     case CLASS_WIDE: tile = 2 * info->lanes, split = 2, most = 4; break;
@@ -134,7 +143,7 @@ static void plan_out(const lm_device_info *info, const lm_step_out_params *p, bo
     uint32_t row_tile = lm_power_of_2(rows, most);
     while (row_tile > 1 && sizeof(float) * (row_tile * tile + shared_sums(tile, split)) > info->shared_bytes) row_tile /= 2;
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)split, (int32_t)row_tile, aligned,
-                            (int32_t)ahead_of(info, depth, split, row_tile)};
+                            (int32_t)ahead_of(depth, split, row_tile)};
     for (int i = 0; i < 7; i++) l->spec[i] = spec[i];
     lm_set_groups(l, info, lm_ceil_div(cols, tile), lm_ceil_div(rows, row_tile), 1);
 }
@@ -160,8 +169,9 @@ static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, 
     uint32_t x = 1, y = 1, states = 1, ranks = 1, tiles;
     switch (lm_class_of(info)) {
     case CLASS_GPU:
-        x = lm_fit_lanes(info, lm_ceil_div(channels, 32) * rows < units ? 16 : 32, 1);
-        y = lm_min_u32(256 / x, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
+        /* Every group reads all parts: the fewer groups, the better. */
+        x = lm_fit_lanes(info, lm_ceil_div(channels, 32) > units ? 64 : 32, 1);
+        y = lm_min_u32(512 / x, lm_min_u32(info->max_workgroup_size / x, info->max_workgroup_dim[1]));
         break;
     case CLASS_PROCESSOR: x = lm_fit_lanes(info, 8, 1); break;
     default: break;
@@ -171,8 +181,9 @@ static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, 
     if (lm_class_of(info) != CLASS_GPU) tiles = lm_min_u32(tiles, lm_ceil_div(4 * units, rows));
     if (lm_class_of(info) == CLASS_GPU || lm_class_of(info) == CLASS_PROCESSOR)
         states = lm_ceil_div((uint32_t)p->d_state, y), ranks = lm_ceil_div((uint32_t)p->rank, y);
-    /* A driver on the processor takes long to build more. */
-    const int32_t at_once = info->type == LM_DEVICE_CPU ? 2 : 8;
+    /* Parts that a lane has on their way: all, if they are few. A driver on the processor takes long to build more than two. */
+    const uint32_t fours = lm_ceil_div(width_of(p), 4), shares = x * y > fours ? x * y / fours : 1;
+    const int32_t at_once = info->type == LM_DEVICE_CPU ? 2 : (int32_t)lm_min_u32(lm_ceil_div((uint32_t)p->parts, shares), 8);
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)states, (int32_t)ranks, (int32_t)width_of(p),
                             aligned, at_once};
     for (int i = 0; i < 8; i++) l->spec[i] = spec[i];

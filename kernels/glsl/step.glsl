@@ -18,24 +18,24 @@ shared float quarter_squares[QUARTER];
 /* Up to four floats from `at` on, zeros for what is not there. */
 vec4 four_of_x(int at, int count)
 {
-    if (ALIGNED != 0) return x4[at >> 2];
-    return vec4(count > 0 ? x[at] : 0.0, count > 1 ? x[at + 1] : 0.0, count > 2 ? x[at + 2] : 0.0, count > 3 ? x[at + 3] : 0.0);
+    if (ALIGNED != 0) return LM_AT(x4, at >> 2);
+    return vec4(count > 0 ? LM_AT(x, at) : 0.0, count > 1 ? LM_AT(x, at + 1) : 0.0, count > 2 ? LM_AT(x, at + 2) : 0.0, count > 3 ? LM_AT(x, at + 3) : 0.0);
 }
 
 vec4 four_of_weight(int at, int count)
 {
-    if (ALIGNED != 0) return weight4[at >> 2];
-    return vec4(count > 0 ? weight[at] : 0.0, count > 1 ? weight[at + 1] : 0.0, count > 2 ? weight[at + 2] : 0.0,
-                count > 3 ? weight[at + 3] : 0.0);
+    if (ALIGNED != 0) return LM_AT(weight4, at >> 2);
+    return vec4(count > 0 ? LM_AT(weight, at) : 0.0, count > 1 ? LM_AT(weight, at + 1) : 0.0, count > 2 ? LM_AT(weight, at + 2) : 0.0,
+                count > 3 ? LM_AT(weight, at + 3) : 0.0);
 }
 
 #ifdef LM_TILE_NORMS
 vec4 four_of_norm(int at, int count)
 {
     if ((p.flags & LM_STEP_NORM) == 0) return vec4(1.0);
-    if (ALIGNED != 0) return norm4[at >> 2];
-    return vec4(count > 0 ? norm[at] : 0.0, count > 1 ? norm[at + 1] : 0.0, count > 2 ? norm[at + 2] : 0.0,
-                count > 3 ? norm[at + 3] : 0.0);
+    if (ALIGNED != 0) return LM_AT(norm4, at >> 2);
+    return vec4(count > 0 ? LM_AT(norm, at) : 0.0, count > 1 ? LM_AT(norm, at + 1) : 0.0, count > 2 ? LM_AT(norm, at + 2) : 0.0,
+                count > 3 ? LM_AT(norm, at + 3) : 0.0);
 }
 
 float scale_of(float squares)
@@ -46,6 +46,9 @@ float scale_of(float squares)
 vec4 four_of_norm(int at, int count) { return vec4(1.0); }
 float scale_of(float squares) { return 1.0; }
 #endif
+
+/* Begins to load what is needed next: the kernel's own. */
+void load_meanwhile(int lane);
 
 /* value[r·TILE + c] = row m0 + r times column n0 + c; rows from m_end on are like the last, columns from `count` on are undefined.
  * Other lanes see it after a barrier. */
@@ -85,6 +88,7 @@ void multiply_rows(int m0, int m_end, int n0, int count, int ldb, int lane)
             }
         }
     }
+    load_meanwhile(lane);
     if (SPLIT == 1) { /* nothing is shared */
         [[unroll]] for (int r = 0; r < ROWS; r++) {
             float scale = scale_of(squares[r]);

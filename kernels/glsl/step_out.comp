@@ -6,6 +6,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
@@ -18,14 +19,14 @@ const int WG_Y = int(gl_WorkGroupSize.y);
 const int GROUP = WG_X * WG_Y;
 const int TILE = 4 * WG_X;
 
-layout(push_constant) uniform Params { LM_STEP_OUT_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
-layout(set = 0, binding = 0, std430) readonly buffer X4 { vec4 x4[]; };
-layout(set = 0, binding = 1, std430) readonly buffer Weight { float weight[]; };
-layout(set = 0, binding = 1, std430) readonly buffer Weight4 { vec4 weight4[]; };
-layout(set = 0, binding = 2, std430) readonly buffer Bias { float bias[]; };
-layout(set = 0, binding = 3, std430) readonly buffer Residual { float residual[]; };
-layout(set = 0, binding = 4, std430) writeonly buffer Out { float result[]; };
+LM_PARAMETERS(LM_STEP_OUT_FIELDS, 5)
+LM_BUFFER(0, readonly, float, x)
+LM_BUFFER(0, readonly, vec4, x4)
+LM_BUFFER(1, readonly, float, weight)
+LM_BUFFER(1, readonly, vec4, weight4)
+LM_BUFFER(2, readonly, float, bias)
+LM_BUFFER(3, readonly, float, residual)
+LM_BUFFER(4, writeonly, float, result)
 
 #include "kernels/glsl/common.glsl"
 
@@ -33,26 +34,33 @@ shared float value[ROWS * TILE];
 
 #include "kernels/glsl/step.glsl"
 
+/* What is added to a lane's first result, the one at `to`, −1 where it has none. */
+int to, column;
+float column_bias, before;
+
+void load_meanwhile(int lane)
+{
+    column_bias = to >= 0 && (p.flags & LM_STEP_BIAS) != 0 ? LM_AT(bias, column) : 0.0;
+    before = to >= 0 && (p.flags & LM_STEP_RESIDUAL) != 0 ? LM_AT(residual, to) : 0.0;
+}
+
 void step_tile(int m0, int n0, int lane)
 {
-    int m_end = min(p.rows - m0, ROWS), count = min(TILE, p.cols - n0);
+    int m_end = min(p.rows - m0, ROWS), count = min(TILE, p.cols - n0), c = lane % TILE;
     barrier(); /* the tile before may still be reading */
-    /* What is added to the sums is on its way meanwhile. */
-    int c = lane % TILE, first = m0 + lane / TILE;
-    bool there = lane < m_end * TILE && c < count;
-    float column_bias = there && (p.flags & LM_STEP_BIAS) != 0 ? bias[n0 + c] : 0.0;
-    float before = there && (p.flags & LM_STEP_RESIDUAL) != 0 ? residual[first * p.cols + n0 + c] : 0.0;
+    column = n0 + c;
+    to = lane < m_end * TILE && c < count ? (m0 + lane / TILE) * p.cols + column : -1;
     multiply_rows(m0, m_end, n0, count, p.cols, lane);
     barrier();
-    if (there) result[first * p.cols + n0 + c] = value[lane] + column_bias + before;
+    if (to >= 0) LM_AT(result, to) = value[lane] + column_bias + before;
     for (int i = lane + GROUP; i < m_end * TILE; i += GROUP) {
         c = i % TILE;
         if (c >= count) continue;
         int at = (m0 + i / TILE) * p.cols + n0 + c;
         float sum = value[i];
-        if ((p.flags & LM_STEP_BIAS) != 0) sum += bias[n0 + c];
-        if ((p.flags & LM_STEP_RESIDUAL) != 0) sum += residual[at];
-        result[at] = sum;
+        if ((p.flags & LM_STEP_BIAS) != 0) sum += LM_AT(bias, n0 + c);
+        if ((p.flags & LM_STEP_RESIDUAL) != 0) sum += LM_AT(residual, at);
+        LM_AT(result, at) = sum;
     }
 }
 

@@ -11,6 +11,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "kernels/params.h"
+#include "kernels/glsl/buffers.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(constant_id = 2) const int LANES = 1;
@@ -25,16 +26,16 @@ const int GROUP = WG_X * WG_Y;
 const int FOURS = (WIDTH + 3) / 4;
 const int SHARES = GROUP > FOURS ? GROUP / FOURS : 1; /* lanes that add up the same columns */
 
-layout(push_constant) uniform Params { LM_STEP_SCAN_FIELDS } p;
-layout(set = 0, binding = 0, std430) readonly buffer In { float from[]; };
-layout(set = 0, binding = 0, std430) readonly buffer In4 { vec4 from4[]; };
-layout(set = 0, binding = 1, std430) readonly buffer DtWeight { float dt_weight[]; };
-layout(set = 0, binding = 2, std430) readonly buffer DtBias { float dt_bias[]; };
-layout(set = 0, binding = 3, std430) readonly buffer A { float a[]; };
-layout(set = 0, binding = 4, std430) readonly buffer D { float d[]; };
-layout(set = 0, binding = 5, std430) readonly buffer Rows { int rows[]; };
-layout(set = 0, binding = 6, std430) buffer State { float state[]; };
-layout(set = 0, binding = 7, std430) writeonly buffer Y { float y[]; };
+LM_PARAMETERS(LM_STEP_SCAN_FIELDS, 8)
+LM_BUFFER(0, readonly, float, from)
+LM_BUFFER(0, readonly, vec4, from4)
+LM_BUFFER(1, readonly, float, dt_weight)
+LM_BUFFER(2, readonly, float, dt_bias)
+LM_BUFFER(3, readonly, float, a)
+LM_BUFFER(4, readonly, float, d)
+LM_BUFFER(5, readonly, int, rows)
+LM_BUFFER(6, , float, state)
+LM_BUFFER(7, writeonly, float, y)
 
 #include "kernels/glsl/common.glsl"
 
@@ -46,8 +47,8 @@ shared float sums[GROUP];
 vec4 four_of_part(int part, int column)
 {
     int at = part + 4 * column, left = WIDTH - 4 * column;
-    if (ALIGNED != 0) return from4[at >> 2];
-    return vec4(from[at], left > 1 ? from[at + 1] : 0.0, left > 2 ? from[at + 2] : 0.0, left > 3 ? from[at + 3] : 0.0);
+    if (ALIGNED != 0) return LM_AT(from4, at >> 2);
+    return vec4(LM_AT(from, at), left > 1 ? LM_AT(from, at + 1) : 0.0, left > 2 ? LM_AT(from, at + 2) : 0.0, left > 3 ? LM_AT(from, at + 3) : 0.0);
 }
 
 /* shares: each one's sum of some of a row's parts. */
@@ -84,24 +85,24 @@ void add_shares(int lane)
 void step_tile(int b, int tile, int lane)
 {
     int row = b * p.rows_stride, lx = int(gl_LocalInvocationID.x), ly = int(gl_LocalInvocationID.y);
-    bool resumes = rows[row + LM_ROW_SEEN] > 0;
+    bool resumes = LM_AT(rows, row + LM_ROW_SEEN) > 0;
     int own = tile * WG_X + lx, c = min(own, p.channels - 1); /* lanes past the last channel repeat it and store nothing */
     bool live = own < p.channels;
-    int at = rows[row + LM_ROW_SLOT] * p.d_state * p.channels + c;
-    float u = from[p.u_offset + b * p.channels + c], z = from[p.z_offset + b * p.channels + c], skip = d[c], bias = dt_bias[c];
+    int at = LM_AT(rows, row + LM_ROW_SLOT) * p.d_state * p.channels + c;
+    float u = LM_AT(from, p.u_offset + b * p.channels + c), z = LM_AT(from, p.z_offset + b * p.channels + c), skip = LM_AT(d, c), bias = LM_AT(dt_bias, c);
     float weights[RANKS], s[STATES], rate[STATES];
     [[unroll]] for (int i = 0; i < RANKS; i++) {
         int r = ly + i * WG_Y;
-        weights[i] = r < p.rank ? dt_weight[r * p.channels + c] : 0.0;
+        weights[i] = r < p.rank ? LM_AT(dt_weight, r * p.channels + c) : 0.0;
     }
     [[unroll]] for (int i = 0; i < STATES; i++) {
         int n = ly + i * WG_Y;
-        s[i] = resumes && live && n < p.d_state ? state[at + n * p.channels] : 0.0;
-        rate[i] = n < p.d_state ? a[n * p.channels + c] : 0.0;
+        s[i] = resumes && live && n < p.d_state ? LM_AT(state, at + n * p.channels) : 0.0;
+        rate[i] = n < p.d_state ? LM_AT(a, n * p.channels + c) : 0.0;
     }
     bool first = tile == int(gl_WorkGroupID.x), last = ly == WG_Y - 1;
     if (first) add_parts(p.part_offset + b * p.parts * WIDTH, lane);
-    float gate = last ? lm_silu(z) : 0.0; /* while the lanes at the other end add */
+    float gate = last ? lm_silu_fused(z) : 0.0; /* while the lanes at the other end add */
     if (first) add_shares(lane);
     float sum = 0.0;
     [[unroll]] for (int i = 0; i < RANKS; i++) {
@@ -120,14 +121,14 @@ void step_tile(int b, int tile, int lane)
         if (n < p.d_state) {
             s[i] = lm_decay_step(s[i], by * rate[i], added * projected[p.rank + n]);
             sum += projected[p.rank + p.d_state + n] * s[i];
-            if (live) state[at + n * p.channels] = s[i];
+            if (live) LM_AT(state, at + n * p.channels) = s[i];
         }
     }
     sums[lane] = sum;
     barrier();
     if (!last || !live) return;
     [[unroll]] for (int i = 0; i < WG_Y - 1; i++) sum += sums[i * WG_X + lx];
-    y[b * p.channels + c] = (sum + skip * u) * gate;
+    LM_AT(y, b * p.channels + c) = (sum + skip * u) * gate;
 }
 
 void main()

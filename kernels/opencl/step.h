@@ -45,14 +45,16 @@ static inline float4 lm_four(__global const float *p, int count)
 #endif
 }
 
-/* value[r·TILE + c] for r < ROWS; other lanes see it after a barrier. `part` has (SPLIT + SPLIT / 4)·(TILE + 1) floats. */
-static inline void lm_tile_product(const lm_tile t, __local float *value, __local float *part)
+/* A lane's own, of all rows. */
+typedef struct lm_sums {
+    float4 sum[ROWS];
+    float squares[ROWS];
+} lm_sums;
+
+/* What a lane has of the product. */
+static inline void lm_tile_multiply(const lm_tile t, lm_sums *own)
 {
-    const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), lane = ly * WG_X + lx;
-#if SPLIT > 1
-    __local float *part_squares = part + SPLIT * TILE, *quarter = part_squares + SPLIT;
-    __local float *quarter_squares = quarter + SPLIT / 4 * TILE;
-#endif
+    const int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
     float4 sum[ROWS];
     float squares[ROWS];
 #pragma unroll
@@ -91,17 +93,28 @@ static inline void lm_tile_product(const lm_tile t, __local float *value, __loca
             }
         }
     }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) own->sum[r] = sum[r], own->squares[r] = squares[r];
+}
+
+/* value[r·TILE + c] for r < ROWS, from the lanes' sums; other lanes see it after a barrier. `part` has (SPLIT + SPLIT / 4)·(TILE + 1)
+ * floats. */
+static inline void lm_tile_add(const lm_tile t, const lm_sums *own, __local float *value, __local float *part)
+{
+    const int lx = (int)get_local_id(0), ly = (int)get_local_id(1), lane = ly * WG_X + lx;
 #if SPLIT == 1
     if (ly > 0) return;
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
-        vstore4(t.normed ? sum[r] * (1.0f / sqrt(squares[r] / (float)t.depth + t.epsilon)) : sum[r], lx, value + r * TILE);
+        vstore4(t.normed ? own->sum[r] * (1.0f / sqrt(own->squares[r] / (float)t.depth + t.epsilon)) : own->sum[r], lx, value + r * TILE);
 #else
+    __local float *part_squares = part + SPLIT * TILE, *quarter = part_squares + SPLIT;
+    __local float *quarter_squares = quarter + SPLIT / 4 * TILE;
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         if (ly < SPLIT) {
-            vstore4(sum[r], lx, part + ly * TILE);
-            if (lx == 0) part_squares[ly] = squares[r];
+            vstore4(own->sum[r], lx, part + ly * TILE);
+            if (lx == 0) part_squares[ly] = own->squares[r];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         const int four = (int)((uint)lane / TILE), c = (int)((uint)lane % TILE);
@@ -122,7 +135,11 @@ static inline void lm_tile_product(const lm_tile t, __local float *value, __loca
 #endif
 }
 #else
-static inline void lm_tile_product(const lm_tile t, __local float *value, __local float *part)
+/* One lane does it all at the end. */
+typedef int lm_sums;
+static inline void lm_tile_multiply(const lm_tile t, lm_sums *own) { *own = t.rows; }
+
+static inline void lm_tile_add(const lm_tile t, const lm_sums *own, __local float *value, __local float *part)
 {
     floatv sum[ROWS][SPLIT], squares[ROWS];
     float scale[ROWS];

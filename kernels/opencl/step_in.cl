@@ -3,8 +3,9 @@
  *
  * A group has ROWS sequences and TILE columns of one half of in_proj. While SPLIT lanes along y sum the product, the other WG_Y −
  * SPLIT (all, where there are no others) look back: they reduce what is in the rings to one number a branch. With the product
- * there, a lane has a channel: SiLU, gates, or the next branch; the ring takes the new input; and the group's part of x_proj is
- * summed, which step_scan adds up. (LANES 16: a group is one lane, and does it all in turn.)
+ * there, a lane has a branch of a channel, or with LM_STEP_STACKED a channel and one branch after the other: the ring takes the new
+ * input, SiLU, gates; and the group's part of x_proj is summed, which step_scan adds up. (LANES 16: a group is one lane, and does it
+ * all in turn.)
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
@@ -51,9 +52,10 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_places at, LM_BUFFE
     __global float *out = LM_BINDING(8);
     __global const int *dilations = (__global const int *)conv;
     __local float value[ROWS * TILE];           /* in_proj, then u */
-    __local float past[ROWS * BRANCHES * TILE]; /* of each branch: bias and older taps; then its input */
+    __local float past[ROWS * BRANCHES * TILE]; /* of each branch: bias and older taps; then its SiLU */
     __local float newest[BRANCHES * TILE];      /* the last tap, */
     __local float share[BRANCHES];              /* and the gate */
+    __local int newest_at[ROWS * BRANCHES];     /* where the tile's newest entry goes in each ring */
     __local float part[LANES == 1 ? (SPLIT + SPLIT / 4) * (TILE + 1) : 1];
 #if WIDTH > 0
     __local float columns[ROOM * WIDTH];
@@ -66,16 +68,6 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_places at, LM_BUFFE
     for (int tile = (int)get_group_id(0); tile < 2 * tiles; tile += (int)get_num_groups(0)) {
         const bool front = tile < tiles;
         const int c0 = (front ? tile : tile - tiles) * TILE, n0 = front ? c0 : p.channels + c0, m_end = min(p.rows - m0, ROWS);
-#if WIDTH > 0
-        float4 fours[OWN]; /* of x_proj, on their way since the beginning: of channels lane / QUADS and on by ROOM */
-#pragma unroll
-        for (int i = 0; i < OWN; i++) {
-            const int c = (int)((uint)lane / QUADS) + i * ROOM;
-            fours[i] = (float4)(0.0f);
-            if (front && c < TILE && c0 + c < p.channels)
-                fours[i] = ((__global const float4 *)x_proj)[(c0 + c) * QUADS + (int)((uint)lane % QUADS)];
-        }
-#endif
         const int helpers = SPLIT < WG_Y && LANES == 1 ? SPLIT * WG_X : 0; /* the first of them */
         for (int i = lane - helpers; front && i >= 0 && i < ROWS * BRANCHES * VECTORS; i += GROUP - helpers) {
             const uint vector = (uint)i / VECTORS;
@@ -96,33 +88,61 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_places at, LM_BUFFE
             LM_KEEP(sum, past + (r * BRANCHES + k) * TILE + c);
             if (r == 0) LM_KEEP(lm_load(w + (TAPS - 1) * p.channels, count), newest + k * TILE + c);
             if (r == 0 && c == 0) share[k] = conv[p.gate_offset + k];
+            if (c == 0) newest_at[r * BRANCHES + k] = ring.base + ring.head * p.channels + c0;
         }
         const lm_tile product = {x + m0 * p.depth, m_end, p.depth, norm, (p.flags & LM_STEP_NORM) != 0, p.epsilon, weight + n0,
                                  2 * p.channels, min(TILE, p.channels - c0)};
-        lm_tile_product(product, value, part);
+        lm_sums own;
+        lm_tile_multiply(product, &own);
+#if WIDTH > 0
+        float4 fours[OWN]; /* of x_proj, on their way while sums meet: of channels lane / QUADS and on by ROOM */
+#pragma unroll
+        for (int i = 0; i < OWN; i++) {
+            const int c = (int)((uint)lane / QUADS) + i * ROOM;
+            fours[i] = (float4)(0.0f);
+            if (front && c < TILE && c0 + c < p.channels)
+                fours[i] = ((__global const float4 *)x_proj)[(c0 + c) * QUADS + (int)((uint)lane % QUADS)];
+        }
+#endif
+        lm_tile_add(product, &own, value, part);
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int i = lane; i < ROWS * VECTORS; i += GROUP) {
+        const bool stacked = (p.flags & LM_STEP_STACKED) != 0;
+        for (int i = lane; (!front || stacked) && i < ROWS * VECTORS; i += GROUP) {
             const int c = (int)((uint)i % VECTORS) * LANES, r = (int)((uint)i / VECTORS), count = min(LANES, p.channels - c0 - c);
             if (r >= m_end || count <= 0) continue;
             floatv v = LM_LOCAL(value + r * TILE + c);
             if (p.flags & LM_STEP_BIAS) v += lm_load(bias + n0 + c, count);
-            if (!front) {
-                lm_store(v, out + p.z_offset + (m0 + r) * p.channels + c0 + c, count);
-                continue;
-            }
-            floatv u = (floatv)(0.0f);
 #pragma unroll
             for (int k = 0; k < BRANCHES; k++) {
-                __local float *was = past + (r * BRANCHES + k) * TILE + c;
-                const floatv s = lm_silu(LM_MAD(LM_LOCAL(newest + k * TILE + c), v, LM_LOCAL(was)));
-                LM_KEEP(v, was);
-                if (p.flags & LM_STEP_CONCAT)
-                    lm_store(s, out + p.u_offset + ((m0 + r) * BRANCHES + k) * p.channels + c0 + c, count);
-                if (p.flags & LM_STEP_STACKED) u = v = s;
-                else u = LM_MAD((floatv)(share[k]), s, u);
+                if (!front) continue;
+                lm_store(v, history + newest_at[r * BRANCHES + k] + c, count);
+                v = lm_silu(LM_MAD(LM_LOCAL(newest + k * TILE + c), v, LM_LOCAL(past + (r * BRANCHES + k) * TILE + c)));
             }
+            LM_KEEP(v, value + r * TILE + c);
+            lm_store(v, out + (front ? p.u_offset : p.z_offset) + (m0 + r) * p.channels + c0 + c, count);
+        }
+        for (int i = lane; front && !stacked && i < ROWS * BRANCHES * VECTORS; i += GROUP) {
+            const uint vector = (uint)i / VECTORS;
+            const int c = (int)((uint)i % VECTORS) * LANES, r = (int)(vector / BRANCHES), k = (int)vector - r * BRANCHES;
+            const int count = min(LANES, p.channels - c0 - c);
+            if (r >= m_end || count <= 0) continue;
+            __local float *was = past + (r * BRANCHES + k) * TILE + c;
+            floatv v = LM_LOCAL(value + r * TILE + c);
+            if (p.flags & LM_STEP_BIAS) v += lm_load(bias + n0 + c, count);
+            if (k == 0) lm_store(v, history + newest_at[r * BRANCHES] + c, count);
+            v = lm_silu(LM_MAD(LM_LOCAL(newest + k * TILE + c), v, LM_LOCAL(was)));
+            if (p.flags & LM_STEP_CONCAT) lm_store(v, out + p.u_offset + ((m0 + r) * BRANCHES + k) * p.channels + c0 + c, count);
+            LM_KEEP(v, was);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = lane; front && !stacked && !(p.flags & LM_STEP_CONCAT) && i < ROWS * VECTORS; i += GROUP) {
+            const int c = (int)((uint)i % VECTORS) * LANES, r = (int)((uint)i / VECTORS), count = min(LANES, p.channels - c0 - c);
+            if (r >= m_end || count <= 0) continue;
+            floatv u = (floatv)(0.0f);
+#pragma unroll
+            for (int k = 0; k < BRANCHES; k++) u = LM_MAD((floatv)(share[k]), LM_LOCAL(past + (r * BRANCHES + k) * TILE + c), u);
             LM_KEEP(u, value + r * TILE + c);
-            if (!(p.flags & LM_STEP_CONCAT)) lm_store(u, out + p.u_offset + (m0 + r) * p.channels + c0 + c, count);
+            lm_store(u, out + p.u_offset + (m0 + r) * p.channels + c0 + c, count);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (!front) continue;
@@ -178,15 +198,6 @@ __kernel void lm_step_in(const lm_step_in_params p, const lm_places at, LM_BUFFE
             }
         }
 #endif
-        const int rings = p.flags & LM_STEP_STACKED ? BRANCHES : 1;
-        for (int i = lane; i < ROWS * rings * VECTORS; i += GROUP) {
-            const int c = (int)((uint)i % VECTORS) * LANES, count = min(LANES, p.channels - c0 - c);
-            const uint vector = (uint)i / VECTORS;
-            const int r = (int)(vector / (uint)rings), k = (int)vector - r * rings;
-            if (r >= m_end || count <= 0) continue;
-            const lm_ring ring = lm_ring_of(p, dilations, rows + (m0 + r) * p.rows_stride, k);
-            lm_store(LM_LOCAL(past + (r * BRANCHES + k) * TILE + c), history + ring.base + ring.head * p.channels + c0 + c, count);
-        }
         barrier(CLK_LOCAL_MEM_FENCE); /* the next tile writes what this one reads */
     }
 }

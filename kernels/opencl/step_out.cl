@@ -20,22 +20,23 @@ __kernel void lm_step_out(const lm_step_out_params p, const lm_places at, LM_BUF
     for (int m0 = (int)get_group_id(1) * ROWS; m0 < p.rows; m0 += (int)get_num_groups(1) * ROWS)
     for (int tile = (int)get_group_id(0); tile < tiles; tile += (int)get_num_groups(0)) {
         const int n0 = tile * TILE, m_end = min(p.rows - m0, ROWS), cols = min(TILE, p.cols - n0);
-        /* What is added to the sums is on its way meanwhile. */
         const int c = (int)((uint)(lane * LANES) % TILE), count = min(LANES, cols - c), n = n0 + c;
         const int at_c = (m0 + (int)((uint)(lane * LANES) / TILE)) * p.cols + n;
         const bool there = lane * LANES < m_end * TILE && count > 0;
-        floatv add = (floatv)(0.0f), before = (floatv)(0.0f);
+        const lm_tile product = {x + m0 * p.depth, m_end, p.depth, x, false, 0.0f, weight + n0, p.cols, cols};
+        lm_sums own;
+        lm_tile_multiply(product, &own);
+        floatv add = (floatv)(0.0f), before = (floatv)(0.0f); /* on their way while sums meet */
         if (there && (p.flags & LM_STEP_BIAS)) add = lm_load(bias + n, count);
         if (there && (p.flags & LM_STEP_RESIDUAL)) before = lm_load(residual + at_c, count);
-        const lm_tile product = {x + m0 * p.depth, m_end, p.depth, x, false, 0.0f, weight + n0, p.cols, cols};
-        lm_tile_product(product, value, part);
+        lm_tile_add(product, &own, value, part);
         barrier(CLK_LOCAL_MEM_FENCE);
         if (there) lm_store(LM_LOCAL(value + lane * LANES) + add + before, out + at_c, count);
         for (int i = (lane + GROUP) * LANES; i < m_end * TILE; i += GROUP * LANES) {
-            const int r = (int)((uint)i / TILE), own = i - r * TILE, left = min(LANES, cols - own), to = (m0 + r) * p.cols + n0 + own;
+            const int r = (int)((uint)i / TILE), from = i - r * TILE, left = min(LANES, cols - from), to = (m0 + r) * p.cols + n0 + from;
             if (left <= 0) continue;
             floatv sum = LM_LOCAL(value + i);
-            if (p.flags & LM_STEP_BIAS) sum += lm_load(bias + n0 + own, left);
+            if (p.flags & LM_STEP_BIAS) sum += lm_load(bias + n0 + from, left);
             if (p.flags & LM_STEP_RESIDUAL) sum += lm_load(residual + to, left);
             lm_store(sum, out + to, left);
         }
