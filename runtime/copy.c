@@ -9,7 +9,7 @@ enum {
     THREADS = 4,
     PARTS = 16,                /* of a large copy, of which a thread takes one at a time */
     PAGE_BYTES = 4096,         /* parts are of whole ones */
-    LARGE_BYTES = 1024 * 1024, /* from here on threads pay for their waking up */
+    LARGE_BYTES = 256 * 1024,  /* from here on threads pay for their waking up */
 };
 
 typedef struct copy_work {
