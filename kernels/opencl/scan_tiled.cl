@@ -193,24 +193,27 @@ __kernel void lm_scan_tiled(const lm_scan_params p, const lm_offsets at, __globa
             EACH(i, OWN) own_gate[i] *= lm_tile_sigmoid(own_gate[i]);
             lm_tile_walk_small(s, rate, steps + at_channel, inputs + at_channel, bc_at, sums_at, true);
         } else {
+            float sum[WIDTH][4];
             EACH(q, STEPS / 4) {
                 EACH(i, OWN) if (i % (STEPS / 4) == q) own_gate[i] *= lm_tile_sigmoid(own_gate[i]); /* where its wait is filled */
                 float4 step[WIDTH], input[WIDTH];
-                float sum[WIDTH][4];
                 EACH(x, WIDTH) {
                     step[x] = steps[at_channel + q * CHANNELS + x * APART];
                     input[x] = inputs[at_channel + q * CHANNELS + x * APART];
                 }
+                float4 b = bc_at[8 * q * GROUP], c = bc_at[(8 * q + 1) * GROUP];
+                /* The sums of the four tokens before, only now: drivers move no load of local memory before a store. */
+                EACH(x, WIDTH) if (q > 0) sums_at[(q - 1) * GROUP * PITCH + x * APART] = vload4(0, sum[x]);
                 EACH(j, 4) {
                     const int i = 4 * q + j;
-                    const float4 b = bc_at[i * 2 * GROUP], c = bc_at[(i * 2 + 1) * GROUP];
+                    if (j > 0) b = bc_at[i * 2 * GROUP], c = bc_at[(i * 2 + 1) * GROUP];
                     EACH(x, WIDTH) {
                         s[x] = fma(DECAY(x, i), s[x], TOKEN(input[x], j) * b);
                         sum[x][j] = lm_dot4(c, s[x]);
                     }
                 }
-                EACH(x, WIDTH) sums_at[q * GROUP * PITCH + x * APART] = vload4(0, sum[x]);
             }
+            EACH(x, WIDTH) sums_at[(STEPS / 4 - 1) * GROUP * PITCH + x * APART] = vload4(0, sum[x]);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         float out[OWN];
