@@ -6,7 +6,7 @@
 #include "runtime/cpu/team.h"
 
 enum {
-    THREADS = 4,
+    THREADS = 6,
     PARTS = 16,                /* of a large copy, of which a thread takes one at a time */
     PAGE_BYTES = 4096,         /* parts are of whole ones */
     LARGE_BYTES = 256 * 1024,  /* from here on threads pay for their waking up */
