@@ -73,6 +73,7 @@ static const gemm_tile gemm_tiles[] = {
     {64, 32, 8, 8, 4, 8, 3, 0.87f, 0.70f},
     {32, 32, 8, 4, 16, 4, 3, 0.70f, 0.70f},
     {16, 16, 4, 4, 16, 8, 2, 0.30f, 0.30f},
+    {64, 96, 8, 8, 2, 8, 2, 0.96f, 0.73f},
 };
 enum { GEMM_TILES = sizeof gemm_tiles / sizeof *gemm_tiles };
 
