@@ -57,7 +57,8 @@ void lm_step_plan(const lm_device *device, lm_step_in_params *p)
 {
     const lm_device_info *info = &device->info;
     p->tile = 64;
-    if (lm_class_of(info) == CLASS_GPU && !is_short((uint32_t)p->depth)) p->tile = (int)tile_of(info, 2, (uint32_t)p->channels, 16, (uint32_t)p->rows);
+    if (lm_class_of(info) == CLASS_GPU && !is_short((uint32_t)p->depth))
+        p->tile = (int)tile_of(info, 2, (uint32_t)p->channels, 16, (uint32_t)p->rows);
     while (p->tile > 16 && 2 * (uint64_t)p->branches * (uint64_t)p->tile * sizeof(float) > info->shared_bytes / 2) p->tile = p->tile / 8 * 4;
 }
 

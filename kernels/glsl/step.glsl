@@ -19,7 +19,8 @@ shared float quarter_squares[QUARTER];
 vec4 four_of_x(int at, int count)
 {
     if (ALIGNED != 0) return LM_AT(x4, at >> 2);
-    return vec4(count > 0 ? LM_AT(x, at) : 0.0, count > 1 ? LM_AT(x, at + 1) : 0.0, count > 2 ? LM_AT(x, at + 2) : 0.0, count > 3 ? LM_AT(x, at + 3) : 0.0);
+    return vec4(count > 0 ? LM_AT(x, at) : 0.0, count > 1 ? LM_AT(x, at + 1) : 0.0, count > 2 ? LM_AT(x, at + 2) : 0.0,
+                count > 3 ? LM_AT(x, at + 3) : 0.0);
 }
 
 vec4 four_of_weight(int at, int count)

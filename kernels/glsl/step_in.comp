@@ -164,7 +164,8 @@ void project(int m0, int m_end, int tile, int tiles, int c_end, int lane, int j0
             [[unroll]] for (int i = 0; i < 4; i++) w[i] = LM_AT(x_proj, from + min(c + i * room, c_end - 1) * p.width);
             [[unroll]] for (int i = 0; i < 4; i++) {
                 int at = c + i * room;
-                [[unroll]] for (int r = 0; r < ROWS; r++) sum[r] += at < c_end ? value[r * TILE + at] * w[i] : 0.0;
+                [[unroll]] for (int r = 0; r < ROWS; r++) /* fused, as products are */
+                    if (at < c_end) sum[r] = fma(value[r * TILE + at], w[i], sum[r]);
             }
         }
     }
@@ -188,7 +189,7 @@ void project_fours(int m0, int m_end, int tile, int tiles, int c_end, int lane)
         vec4 sum = vec4(0.0);
         [[unroll]] for (int i = 0; i < OWN; i++) {
             int c = lane / QUADS + i * ROOM;
-            if (c < c_end) sum += fours[i] * value[r * TILE + c];
+            if (c < c_end) sum = fma(fours[i], vec4(value[r * TILE + c]), sum);
         }
         if (lane < ROOM * QUADS) {
             [[unroll]] for (int i = 0; i < 4; i++) columns[4 * lane + i] = sum[i];

@@ -48,7 +48,8 @@ vec4 four_of_part(int part, int column)
 {
     int at = part + 4 * column, left = WIDTH - 4 * column;
     if (ALIGNED != 0) return LM_AT(from4, at >> 2);
-    return vec4(LM_AT(from, at), left > 1 ? LM_AT(from, at + 1) : 0.0, left > 2 ? LM_AT(from, at + 2) : 0.0, left > 3 ? LM_AT(from, at + 3) : 0.0);
+    return vec4(LM_AT(from, at), left > 1 ? LM_AT(from, at + 1) : 0.0, left > 2 ? LM_AT(from, at + 2) : 0.0,
+                left > 3 ? LM_AT(from, at + 3) : 0.0);
 }
 
 /* shares: each one's sum of some of a row's parts. */
@@ -89,7 +90,8 @@ void step_tile(int b, int tile, int lane)
     int own = tile * WG_X + lx, c = min(own, p.channels - 1); /* lanes past the last channel repeat it and store nothing */
     bool live = own < p.channels;
     int at = LM_AT(rows, row + LM_ROW_SLOT) * p.d_state * p.channels + c;
-    float u = LM_AT(from, p.u_offset + b * p.channels + c), z = LM_AT(from, p.z_offset + b * p.channels + c), skip = LM_AT(d, c), bias = LM_AT(dt_bias, c);
+    float u = LM_AT(from, p.u_offset + b * p.channels + c), z = LM_AT(from, p.z_offset + b * p.channels + c);
+    float skip = LM_AT(d, c), bias = LM_AT(dt_bias, c);
     float weights[RANKS], s[STATES], rate[STATES];
     [[unroll]] for (int i = 0; i < RANKS; i++) {
         int r = ly + i * WG_Y;
