@@ -82,8 +82,6 @@ typedef struct bench_row {
 
 /* ---- measure.c -------------------------------------------------------------------------------------------------- */
 
-double bench_now(void);
-
 /* max|got − expected| / max|expected|; NaN where anything is not a number. */
 double bench_error(const float *got, const double *expected, size_t count);
 

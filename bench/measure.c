@@ -1,16 +1,9 @@
 /* bench/measure.c: clocks, warming, quartiles. */
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bench/bench.h"
-
-double bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "runtime/clock.h"
 
 double bench_error(const float *got, const double *expected, size_t count)
 {
@@ -44,23 +37,23 @@ static double loaded; /* until when the device was under load */
 static lm_status warm(const bench_session *session, bench_call call, void *user, double *once)
 {
     static const double CALLS = 0.05, LOAD = 0.6;
-    const double calls = session->load == NULL && bench_now() - loaded >= 0.02 ? CALLS : 0;
+    const double calls = session->load == NULL && lm_clock() - loaded >= 0.02 ? CALLS : 0;
     lm_status status = LM_OK;
     double time = 0;
     /* At least one, for what is built at the first. */
-    for (double start = bench_now(), begin = start; status == LM_OK && begin - start <= calls;) {
+    for (double start = lm_clock(), begin = start; status == LM_OK && begin - start <= calls;) {
         status = call(user, &time);
-        *once = bench_now() - begin;
+        *once = lm_clock() - begin;
         begin += *once;
     }
     if (session->load != NULL) {
-        const double start = bench_now(), until = start + fmin(LOAD, 2 * (start - loaded));
-        while (status == LM_OK && bench_now() < until) status = lm_list_run(session->load);
-        const double begin = bench_now();
+        const double start = lm_clock(), until = start + fmin(LOAD, 2 * (start - loaded));
+        while (status == LM_OK && lm_clock() < until) status = lm_list_run(session->load);
+        const double begin = lm_clock();
         if (status == LM_OK) status = call(user, &time); /* its data to where it is from call to call */
-        *once = bench_now() - begin;
+        *once = lm_clock() - begin;
     }
-    loaded = bench_now();
+    loaded = lm_clock();
     return status;
 }
 
@@ -74,14 +67,14 @@ lm_status bench_measure(const bench_session *session, bench_call call, void *use
     if (warmed != LM_OK) return warmed;
     const size_t least = once > seconds ? LEAST_OF_SLOW : LEAST;
     size_t runs = 0;
-    for (double start = bench_now(); runs < MOST && (runs < least || bench_now() - start < seconds); runs++) {
+    for (double start = lm_clock(); runs < MOST && (runs < least || lm_clock() - start < seconds); runs++) {
         device_samples[runs] = 0;
-        const double begin = bench_now();
+        const double begin = lm_clock();
         const lm_status status = call(user, &device_samples[runs]);
         if (status != LM_OK) return status;
-        host_samples[runs] = bench_now() - begin;
+        host_samples[runs] = lm_clock() - begin;
     }
-    if (session->load == NULL) loaded = bench_now();
+    if (session->load == NULL) loaded = lm_clock();
     *host = bench_summary(host_samples, runs);
     *device = bench_summary(device_samples, runs);
     return LM_OK;

@@ -10,6 +10,7 @@
 #include "bench/bench.h"
 #include "host/config.h"
 #include "host/reference_model.h"
+#include "runtime/clock.h"
 
 typedef struct model_row {
     const char *set;
@@ -182,8 +183,8 @@ static lm_status generate(bench_session *session, const model_bench *m, const ch
     for (int i = 0; i < PROMPT; i++) prompt[i] = (int32_t)((uint32_t)i * UINT32_C(2654435761) % vocabulary);
     const lm_generate_params params = {.prompt = prompt, .prompt_length = PROMPT, .max_tokens = NEW};
     bench_row row = {.part = "models", .name = "generate", .shape = shape, .unit = "tokens/s", .passed = true};
-    const double begin = bench_now();
-    for (int i = 0; i < LEAST || bench_now() - begin < 0.6 + session->options->seconds; i++) {
+    const double begin = lm_clock();
+    for (int i = 0; i < LEAST || lm_clock() - begin < 0.6 + session->options->seconds; i++) {
         lm_generate_stats stats;
         const lm_status status = lm_generate(m->model, NULL, &params, &stats);
         if (status != LM_OK) return status;

@@ -2,16 +2,9 @@
 #include "host/generate.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "runtime/backend.h"
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "runtime/clock.h"
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
@@ -23,7 +16,7 @@ static void take_up(lm_generator *self)
         writer->text = self->next_text++;
         writer->params = &self->params->texts[writer->text];
         writer->read = writer->new_tokens = 0;
-        writer->start = now();
+        writer->start = lm_clock();
         writer->random = lm_random_stream(writer->params->seed, "sample");
         lm_stops_start(&writer->stops, writer->params->stops, writer->params->stop_count);
         if (!self->goes_on) lm_state_reset_slot(self->state, writer->slot);
@@ -124,7 +117,7 @@ static void note(const lm_generator *self, const lm_writer *writer, lm_finish fi
 /* Hands the new tokens out. The writers that go on stay in their order, before those that are idle now. */
 static void hand_out(lm_generator *self, lm_output kind)
 {
-    const double time = now();
+    const double time = lm_clock();
     uint32_t kept = 0;
     for (uint32_t i = 0; i < self->active; i++) {
         lm_writer *writer = self->order[i];
@@ -158,6 +151,6 @@ lm_status lm_generator_run(lm_generator *self)
         status = run_step(self, &kind);
         if (status == LM_OK) hand_out(self, kind);
     }
-    for (uint32_t i = 0; i < self->active; i++) note(self, self->order[i], LM_FINISH_NONE, now());
+    for (uint32_t i = 0; i < self->active; i++) note(self, self->order[i], LM_FINISH_NONE, lm_clock());
     return status;
 }

@@ -7,9 +7,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "kernels/timing.h"
+#include "runtime/clock.h"
 
 /* Sizes of small and middling models. On a processor a row takes some milliseconds. */
 static const lm_tune_row rows[] = {
@@ -39,13 +39,6 @@ enum { SEED = 20262, LEAST_ROUNDS = 7, MOST_ROUNDS = 200, MOST_REPETITIONS = 256
 static const double CHECKED_WORK = 1e7;
 /* Seconds of one run of a list, and of all rounds; and what a candidate has to win so that it is not noise. */
 static const double RUN_SECONDS = 4e-3, ROUNDS_SECONDS = 0.2, LEAST_GAIN = 0.03;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* One candidate on one case. */
 typedef struct trial {
@@ -119,14 +112,14 @@ static lm_status time_rounds(const tune_run *run, trial *trials, size_t count)
 {
     lm_status status = LM_OK;
     /* A GPU's clocks need half a second of load to rise. */
-    for (double start = now(); run->gpu && status == LM_OK && now() - start < 0.6;)
+    for (double start = lm_clock(); run->gpu && status == LM_OK && lm_clock() - start < 0.6;)
         for (size_t i = 0; i < count && status == LM_OK; i++) status = time_once(&trials[i]);
     for (size_t i = 0; i < count; i++)
         if (!isinf(trials[i].best)) trials[i].best = SLOWEST;
-    const double start = now();
+    const double start = lm_clock();
     for (int round = 0; round < MOST_ROUNDS && status == LM_OK; round++) {
-        if (round >= LEAST_ROUNDS && now() - start > ROUNDS_SECONDS * (double)count) break;
-        if (round >= 2 && now() > run->end) break;
+        if (round >= LEAST_ROUNDS && lm_clock() - start > ROUNDS_SECONDS * (double)count) break;
+        if (round >= 2 && lm_clock() > run->end) break;
         for (size_t i = 0; i < count && status == LM_OK; i++)
             status = time_once(&trials[i]);
     }
@@ -178,7 +171,7 @@ static lm_status gains_of(const tune_run *run, lm_knob knob, const int32_t *valu
     double all = 0;
     *cases = 0;
     for (size_t i = 0; i < count; i++) gains[i] = 0;
-    for (const lm_tune_row *row = rows; row < rows + sizeof rows / sizeof *rows && now() < run->end; row++) {
+    for (const lm_tune_row *row = rows; row < rows + sizeof rows / sizeof *rows && lm_clock() < run->end; row++) {
         double seconds[MOST_VALUES];
         bool tells;
         if (row->knob != knob || (run->gpu ? row->gpu : row->cpu) == NULL) continue;
@@ -220,7 +213,7 @@ lm_status lm_tune(lm_device *device, const lm_tune_params *params)
 {
     if (device == NULL) return lm_fail(NULL, LM_ERROR_INVALID_ARGUMENT, "lm_tune: requires a device");
     const lm_tune_params p = params != NULL ? *params : (lm_tune_params){0};
-    const double seconds = p.seconds > 0 ? p.seconds : 100, begin = now();
+    const double seconds = p.seconds > 0 ? p.seconds : 100, begin = lm_clock();
     const lm_device_type type = device->info.type;
     tune_run run = {.device = device, .gpu = type != LM_DEVICE_CPU && type != LM_DEVICE_REFERENCE};
     int32_t before[LM_MAX_KNOBS];
@@ -231,7 +224,7 @@ lm_status lm_tune(lm_device *device, const lm_tune_params *params)
         const lm_knob_info *info = lm_knob_get((lm_knob)i);
         lm_tune_result result = {.name = info->name, .what = info->what, .done = (uint32_t)i + 1, .total = LM_KNOB_COUNT};
         /* A share of the time each; what one leaves over is the others'. */
-        run.end = now() + (begin + seconds - now()) / (LM_KNOB_COUNT - i);
+        run.end = lm_clock() + (begin + seconds - lm_clock()) / (LM_KNOB_COUNT - i);
         status = tune_knob(&run, (lm_knob)i, &result);
         if (status == LM_OK && p.callback != NULL) p.callback(p.user, &result);
     }

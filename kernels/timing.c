@@ -1,7 +1,7 @@
 /* kernels/timing.c: see timing.h. */
 #include "kernels/timing.h"
 
-#include <time.h>
+#include "runtime/clock.h"
 
 lm_status lm_timing_repeat(lm_timing *t, unsigned repetitions, bool timed)
 {
@@ -41,18 +41,11 @@ lm_status lm_timing_check(const lm_timing *t, double most, lm_check_result *resu
     return *whole ? lm_check_case(t->device, t->c, result) : lm_check_parts(t->list, t->c, t->views, result);
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 lm_status lm_timing_run(const lm_timing *t, double *host, double *device)
 {
-    const double begin = now();
+    const double begin = lm_clock();
     const lm_status status = lm_list_run(t->list);
-    *host = (now() - begin) / t->repetitions;
+    *host = (lm_clock() - begin) / t->repetitions;
     *device = 1e-9 * lm_list_time_ns(t->list) / t->repetitions;
     return status;
 }

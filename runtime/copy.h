@@ -10,6 +10,7 @@
 typedef struct lm_copier {
     struct lm_team *team; /* made at the first large copy */
     bool alone;           /* there is none, or none could be made */
+    double last, before_last; /* when copies that threads may share began */
 } lm_copier;
 
 /* memcpy. */

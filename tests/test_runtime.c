@@ -1,5 +1,6 @@
 /* tests/test_runtime.c: contexts, devices by name, drivers that are missing or broken, and what loading must not change. */
 #include "runtime/context.h"
+#include "runtime/copy.h"
 #include "runtime/list.h"
 #include "tests/support/support.h"
 
@@ -542,4 +543,30 @@ Test(runtime, many_contexts)
         cr_expect_null(devices[i]);
         lm_context_destroy(&contexts[i]);
     }
+}
+
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
+
+Test(runtime, copies_are_whole)
+{
+    enum { MOST = 3 * 1024 * 1024 + 12345, ROOM = 64 };
+    static const uint64_t sizes[] = {0, 1, 4095, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1024 * 1024, 1024 * 1024 + 4097, MOST};
+    unsigned char *from = malloc(MOST), *to = malloc(MOST + ROOM);
+    cr_assert(from != NULL && to != NULL);
+    for (size_t i = 0; i < MOST; i++) from[i] = (unsigned char)(i * 2654435761u >> 24);
+    lm_copier shared = {0}, alone = {.alone = true};
+    /* Often enough for copies that follow each other closely. */
+    for (int round = 0; round < 8; round++)
+        for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++)
+            for (int one = 0; one < 2; one++) {
+                memset(to, 0xa5, MOST + ROOM);
+                for (int again = 0; again < 4; again++) lm_copier_copy(one ? &alone : &shared, to, from, sizes[n]);
+                cr_assert(memcmp(to, from, (size_t)sizes[n]) == 0, "%llu bytes", (unsigned long long)sizes[n]);
+                for (int i = 0; i < ROOM; i++) cr_assert_eq(to[sizes[n] + (size_t)i], 0xa5, "%llu bytes", (unsigned long long)sizes[n]);
+            }
+    cr_expect_null(alone.team);
+    lm_copier_close(&shared);
+    lm_copier_close(&alone);
+    free(from);
+    free(to);
 }

@@ -5,7 +5,8 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
+
+#include "runtime/clock.h"
 
 static atomic_bool taken;      /* a list of this process has helpers */
 
@@ -34,13 +35,6 @@ static void run_part(void *user, uint32_t part, uint32_t thread)
     }
 }
 
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
 /* The device's team; made when it is first needed, and never again where that fails. */
 static lm_team *team_of(cpu_device *device)
 {
@@ -54,7 +48,7 @@ static lm_team *team_of(cpu_device *device)
 void lm_cpu_run(cpu_list *list)
 {
     cpu_device *device = (cpu_device *)list->base.device;
-    const double start = now_ns();
+    const double start = lm_clock();
     bool untaken = false, shares = false;
     size_t done = 0;
     for (size_t i = 0; i < list->count && !shares; i++) shares = list->commands[i].parts > 1;
@@ -66,8 +60,8 @@ void lm_cpu_run(cpu_list *list)
             lm_team_run(team, run.command->parts, run_part, &run);
         else
             for (uint32_t part = 0; part < run.command->parts; part++) run_part(&run, part, 0);
-        if (list->ends != NULL && !run.command->goes_on) list->ends[done++] = now_ns() - start;
+        if (list->ends != NULL && !run.command->goes_on) list->ends[done++] = 1e9 * (lm_clock() - start);
     }
     if (team != NULL) atomic_store(&taken, false);
-    list->time_ns = now_ns() - start;
+    list->time_ns = 1e9 * (lm_clock() - start);
 }

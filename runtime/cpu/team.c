@@ -11,7 +11,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "runtime/clock.h"
 
 struct lm_team {
     uint32_t helpers;
@@ -81,27 +82,20 @@ static void wake_up(lm_team *team)
     pthread_mutex_unlock(&team->mutex);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void *help(void *argument)
 {
     const double patience = 200e-6;
     lm_team *team = argument;
     const uint32_t thread = 1 + atomic_fetch_add(&team->named, 1);
-    double idle_since = now();
+    double idle_since = lm_clock();
     for (unsigned turns = 0; !atomic_load(&team->ends);) {
         bool worked = false;
         while (take_part(team, thread)) worked = true;
-        if (worked) idle_since = now();
+        if (worked) idle_since = lm_clock();
         pause_for(&turns);
-        if (turns % 64 == 0 && now() - idle_since > patience) {
+        if (turns % 64 == 0 && lm_clock() - idle_since > patience) {
             fall_asleep(team);
-            idle_since = now();
+            idle_since = lm_clock();
         }
     }
     return NULL;

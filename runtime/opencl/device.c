@@ -1,11 +1,11 @@
 /* runtime/opencl/device.c: opening a device, its queues, and what its errors mean. */
 #include <stdlib.h>
-#include <time.h>
 
+#include "runtime/clock.h"
 #include "runtime/opencl/opencl.h"
 
 /* How long to spin before a wait that may put the thread to sleep: most steps of a model end sooner than a wake-up. */
-#define POLL_NS 50000.0
+#define POLL_SECONDS 50e-6
 
 lm_status lm_opencl_open(lm_driver *base, const lm_device_info *info, lm_device **out)
 {
@@ -113,13 +113,6 @@ lm_status lm_opencl_queue(lm_opencl_device *device, bool timed, cl_command_queue
     return LM_OK;
 }
 
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
 /* CL_COMPLETE, a state before it (above), or the code with which the command failed (below). */
 static cl_int execution_status(const lm_opencl_api *cl, cl_event event)
 {
@@ -133,8 +126,8 @@ lm_status lm_opencl_wait(lm_opencl_device *device, cl_event event)
     const lm_opencl_api *cl = device->cl;
     cl_int status = execution_status(cl, event);
     if (status > CL_COMPLETE && device->polls) {
-        const double end = now_ns() + POLL_NS;
-        while (status > CL_COMPLETE && now_ns() < end) status = execution_status(cl, event);
+        const double end = lm_clock() + POLL_SECONDS;
+        while (status > CL_COMPLETE && lm_clock() < end) status = execution_status(cl, event);
     }
     if (status > CL_COMPLETE) {
         cl_int code = cl->clWaitForEvents(1, &event);

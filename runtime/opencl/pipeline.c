@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "runtime/clock.h"
 #include "runtime/opencl/opencl.h"
 
 /* The work-group's size, up to 2^62. */
@@ -81,13 +81,12 @@ static char *get_build_log(const lm_opencl_device *device, cl_program program)
 static lm_status build(lm_opencl_device *device, const lm_kernel *kernel, const char *options, cl_program program)
 {
     const lm_device *base = &device->base;
-    struct timespec start, end;
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    const double start = lm_clock();
     lm_opencl_guard guard;
     lm_opencl_guard_enter(&guard, false);
     cl_int code = device->cl->clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     lm_opencl_guard_leave(&guard);
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    const double milliseconds = 1e3 * (lm_clock() - start);
 
     char prefix[128];
     snprintf(prefix, sizeof prefix, "%s: %s.cl", base->info.id, kernel->stem);
@@ -103,7 +102,7 @@ static lm_status build(lm_opencl_device *device, const lm_kernel *kernel, const 
         status = lm_opencl_fail(device, "clBuildProgram", code);
     } else {
         lm_log(base->context, LM_LOG_DEBUG, "%s: built in %.1f ms with %s", prefix,
-               1e3 * (double)(end.tv_sec - start.tv_sec) + 1e-6 * (double)(end.tv_nsec - start.tv_nsec), options);
+               milliseconds, options);
     }
     free(log);
     return status;

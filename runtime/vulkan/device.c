@@ -3,10 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "runtime/clock.h"
 
 /* How long a wait polls before it sleeps: about a streaming step. */
-#define POLL_NS 200000
+#define POLL_SECONDS 200e-6
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
@@ -125,13 +126,6 @@ void lm_vulkan_close(lm_device *base)
 
 /* ---- waiting ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 /* The caller of a wait that failed takes the work for done and may destroy what it uses, so what still runs must end first.
  * On a lost device this returns too, and soon. */
 static lm_status fail_wait(lm_vulkan_device *device, const char *call, VkResult result)
@@ -144,12 +138,12 @@ lm_status lm_vulkan_wait_fence(lm_vulkan_device *device, VkFence fence)
 {
     /* A driver on the processor needs for its work the very core that polling would keep busy. */
     if (device->base.info.type != LM_DEVICE_CPU) {
-        uint64_t end = now_ns() + POLL_NS;
+        const double end = lm_clock() + POLL_SECONDS;
         do {
             VkResult result = device->vkGetFenceStatus(device->handle, fence);
             if (result == VK_SUCCESS) return LM_OK;
             if (result != VK_NOT_READY) return fail_wait(device, "vkGetFenceStatus", result);
-        } while (now_ns() < end);
+        } while (lm_clock() < end);
     }
     VkResult result;
     do {
