@@ -67,7 +67,7 @@ static uint64_t shared_of(const lm_step_in_params *p, const int32_t *spec)
 {
     const uint64_t tile = (uint64_t)p->tile, rows = (uint64_t)spec[4], branches = (uint64_t)p->branches, split = (uint64_t)spec[3];
     const uint64_t group = (uint64_t)spec[0] * (uint64_t)spec[1], columns = spec[9] > 0 ? 4 * group : group;
-    return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1) + shared_sums(tile, split) + columns);
+    return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1 + rows) + shared_sums(tile, split) + columns);
 }
 
 /* The columns of x_proj where lanes can have what is theirs of it on its way from the beginning, as fours; else 0. */
