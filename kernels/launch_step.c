@@ -70,7 +70,7 @@ static uint64_t shared_of(const lm_step_in_params *p, const int32_t *spec)
     return sizeof(float) * (rows * tile * (1 + branches) + branches * (tile + 1 + rows) + shared_sums(tile, split) + columns);
 }
 
-/* The columns of x_proj where lanes can have what is theirs of it on its way from the beginning, as fours; else 0. */
+/* The columns of x_proj where lanes can have what is theirs of it on its way while sums meet, as fours; else 0. */
 static uint32_t fours_ahead(const lm_device_info *info, const lm_step_in_params *p, uint32_t group)
 {
     const uint32_t quads = (uint32_t)p->width / 4;
