@@ -157,11 +157,11 @@ static uint64_t mix(uint64_t signature, const void *data, size_t size)
     return signature;
 }
 
-static uint64_t mix_dispatch(uint64_t signature, lm_kernel_id id, const int32_t constants[LM_MAX_SPEC], const void *params,
-                             size_t params_size, const uint32_t groups[3])
+static uint64_t signature_of(lm_kernel_id id, const int32_t constants[LM_MAX_SPEC], const void *params, size_t params_size,
+                             const uint32_t groups[3])
 {
-    signature = mix(mix(signature, &id, sizeof id), constants, LM_MAX_SPEC * sizeof *constants);
-    return mix(mix(signature, params, params_size), groups, 3 * sizeof *groups);
+    const uint64_t kernel = mix(mix(0, &id, sizeof id), constants, LM_MAX_SPEC * sizeof *constants);
+    return mix(mix(kernel, params, params_size), groups, 3 * sizeof *groups);
 }
 
 /* Where each command is timed, what it is. */
@@ -218,10 +218,10 @@ lm_status lm_list_dispatch(lm_list *list, lm_kernel_id id, const int32_t *spec, 
     if (status != LM_OK) return status;
     status = order(list, accesses, access_count);
     if (status != LM_OK) return status;
-    list->signature = mix_dispatch(list->signature, id, constants, params, params_size, groups);
+    const uint64_t signature = signature_of(id, constants, params, params_size, groups);
+    list->signature = mix(list->signature, &signature, sizeof signature);
     status = device->ops->list_dispatch(list, pipeline, params, bound, groups);
-    return status != LM_OK ? status
-                           : note_command(list, kernel->stem, groups, mix_dispatch(0, id, constants, params, params_size, groups));
+    return status != LM_OK ? status : note_command(list, kernel->stem, groups, signature);
 }
 
 lm_status lm_list_copy(lm_list *list, lm_view to, lm_view from)
