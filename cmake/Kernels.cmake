@@ -1,7 +1,7 @@
 # Embeds kernels as text (OpenCL C) and SPIR-V into generated C files.
 
-# Kernels with a second form that reads buffers by their addresses (kernels/glsl/buffers.glsl). On an H200 gemm takes 3 % longer so,
-# and the step kernels, all three together, 6 % less at d_model 768, 5 % more at 1,024 and 8 % more at 2,560.
+# Kernels with a second form that reads buffers by their addresses (kernels/glsl/buffers.glsl). Others use its macros too, but not
+# the form: on an H200 gemm takes 3 % longer so, and step_out 1 % less at d_model 768 and 6 % more at 2,560.
 set(LITEMAMBA_ADDRESSED argmax conv_window embed gemv rmsnorm scan_ends step_in step_scan)
 
 # Writes ${output}, a C file with an array ${table} of lm_embedded_kernel (kernels/embedded.h): of each *.cl and *.comp in

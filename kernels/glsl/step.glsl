@@ -5,8 +5,8 @@
  * them are on their way, and what they are multiplied with too, before the first is used. The sums of SPLIT lanes meet in shared
  * memory, in an order that depends on the constants alone; with SPLIT 1 there are none.
  *
- * Needs p.depth, x, weight and their fours, value[], SPLIT, ROWS, ALIGNED, AHEAD, WG_X; with LM_TILE_NORMS p.epsilon, p.flags, norm
- * and its fours: rows are normed by scaling their results.
+ * Needs p.depth, the buffers x, weight and their fours (buffers.glsl), value[], SPLIT, ROWS, ALIGNED, AHEAD, WG_X, and
+ * load_meanwhile(); with LM_TILE_NORMS p.epsilon, p.flags, norm and its fours: rows are normed by scaling their results.
  */
 const int QUARTER = SPLIT >= 4 ? SPLIT / 4 : 1;
 
