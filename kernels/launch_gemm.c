@@ -56,24 +56,27 @@ static void plan_gemm_texel(const lm_device_info *info, const lm_gemm_params *p,
     lm_set_groups(l, info, lm_ceil_div(rows, row_tile), lm_ceil_div(cols, 4 * x * quads), 1);
 }
 
+/* How fast a tile multiplies and adds, relative to the fastest: with many groups on a compute unit, and with one. */
+typedef struct tile_speed {
+    float best, alone;
+} tile_speed;
+
 /* Tiles of gemm for GPUs, LM_KNOB_GEMM_TILE: what a lane has of one, into how many slices a group cuts k at most, and the depth of
- * a slice's part. Then, of an H200: how many groups a compute unit has at a time, and the speed of multiply-adds relative to the
- * first tile's, with many groups on a unit and with one. These, and the constants of tile_cost(), are fitted to 168 products in all
- * tiles, both APIs, 128 to 4,096 rows of in_proj, x_proj, dt_proj and out_proj of four widths, each between kernels of other tiles:
- * what is chosen takes 0.8 % longer than the best in the mean. Smaller tiles load more for each element, but more of them fill the
- * device. */
+ * a slice's part. Then, of an H200: how many groups a compute unit has at a time, and the tile's speed by OpenCL's compiler and by
+ * Vulkan's. These, and the constants of tile_cost(), are fitted to products in all tiles, 128 to 4,096 rows of in_proj, x_proj,
+ * dt_proj and out_proj of four widths. Smaller tiles load more for each element, but more of them fill the device. */
 typedef struct gemm_tile {
     uint8_t m, n, lane_m, lane_n, slices, depth, resident;
-    float best, alone;
+    tile_speed opencl, vulkan;
 } gemm_tile;
 
 static const gemm_tile gemm_tiles[] = {
-    {128, 64, 8, 8, 1, 16, 2, 1.00f, 0.80f},
-    {64, 64, 8, 8, 2, 8, 3, 0.97f, 0.78f},
-    {64, 32, 8, 8, 4, 8, 3, 0.87f, 0.70f},
-    {32, 32, 8, 4, 16, 4, 3, 0.70f, 0.70f},
-    {16, 16, 4, 4, 16, 8, 2, 0.30f, 0.30f},
-    {64, 96, 8, 8, 2, 8, 2, 0.96f, 0.73f},
+    {128, 64, 8, 8, 1, 16, 3, {0.91f, 0.67f}, {1.00f, 0.87f}},
+    {64, 64, 8, 8, 2, 8, 3, {1.00f, 0.80f}, {0.93f, 0.78f}},
+    {64, 32, 8, 8, 4, 8, 3, {0.78f, 0.65f}, {0.90f, 0.74f}},
+    {32, 32, 8, 4, 16, 4, 3, {0.70f, 0.70f}, {0.64f, 0.64f}},
+    {16, 16, 4, 4, 16, 8, 2, {0.30f, 0.30f}, {0.29f, 0.29f}},
+    {64, 96, 8, 8, 2, 8, 2, {0.94f, 0.77f}, {0.84f, 0.62f}},
 };
 enum { GEMM_TILES = sizeof gemm_tiles / sizeof *gemm_tiles };
 
@@ -113,7 +116,8 @@ static double tile_cost(const lm_device_info *info, const lm_gemm_params *p, con
     const double each = groups / lm_units_of(info), resident = tile->resident;
     /* On the unit that has most. Groups that do not fit at once come as others end, those of one unit mostly together. */
     const double in_turn = each <= resident ? ceil(each) : 0.5 * (each + ceil(each / resident) * resident);
-    const double speed = fmin(tile->best, in_turn * (double)tile->alone);
+    const tile_speed *of = info->backend == LM_BACKEND_OPENCL ? &tile->opencl : &tile->vulkan;
+    const double speed = fmin(of->best, in_turn * (double)of->alone);
     const uint32_t part = (uint32_t)tile->slices * tile->depth;
     const uint32_t steps = lm_ceil_div((uint32_t)p->depth, part) * part + 8; /* a tile's beginning and end are worth as much */
     /* What no other group hides, by elements of a lane: its code on the way, and its end, a row after the other. */
@@ -143,7 +147,7 @@ static void plan_gemm(const lm_device *device, const lm_gemm_params *p, bool b_t
 {
     const lm_device_info *info = &device->info;
     const uint32_t rows = (uint32_t)p->rows, cols = (uint32_t)p->cols;
-    gemm_tile tile = {1, 1, 1, 1, 1, 1, 1, 0, 0};
+    gemm_tile tile = {1, 1, 1, 1, 1, 1, 1, {0, 0}, {0, 0}};
     uint32_t lanes = 1, group = 1;
     bool in4 = false, out4 = false;
     switch (lm_class_of(info)) {
@@ -158,7 +162,7 @@ static void plan_gemm(const lm_device *device, const lm_gemm_params *p, bool b_t
     case CLASS_PROCESSOR:
         tile = choose_tile(device, p);
         group = lanes_of(&tile);
-        in4 = all_in_fours(p->lda, p->a_offset, p->ldb, b_trans ? 0 : p->cols);
+        in4 = all_in_fours(p->lda, p->a_offset, p->ldb, b_trans ? 0 : p->cols) && p->depth >= tile.slices * tile.depth;
         out4 = all_in_fours(p->ldc, p->c_offset, p->cols, p->bias_offset);
         break;
     case CLASS_NATIVE:

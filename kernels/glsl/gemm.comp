@@ -6,13 +6,14 @@
  * twice: while one part is multiplied the next is fetched into registers and then put into the other half, so that a part
  * takes one barrier. Each of the WG_Y slices of a group multiplies DEPTH steps of every part; its WG_X lanes have the whole
  * tile, LANE_M×LANE_N of it each, in runs of 4, so that shared memory is read as vec4, and as few different ones as can be
- * by 32 neighbouring lanes. In the end slices exchange halves of what they have, again and again, until each has the sums
- * of some rows. The order of additions follows from the constants and the depth.
+ * by 32 neighbouring lanes: lanes 2i and 2i + 1 have the same columns, lanes i and i ^ 2 the same rows, which NVIDIA's shared
+ * memory reads twice as fast. In the end slices exchange halves of what they have, again and again, until each has the sums of
+ * some rows. The order of additions follows from the constants and the depth.
  *
- * IN4 1: whole parts are fetched as vec4; rows and columns past the edge repeat the last ones and are not stored. Other
- * parts go to shared memory element by element, and what lies outside counts as 0. OUT4 1: results, bias and residual move as
- * vec4. A part stored along k is transposed on its way, its vec4s swizzled so that neighbours store into different banks.
- * Grid: x tiles of columns, y tiles of rows.
+ * IN4 1: there are whole parts, and they are fetched as vec4; rows and columns past the edge repeat the last ones and are not
+ * stored. Other parts go to shared memory element by element, and what lies outside counts as 0. OUT4 1: results, bias and
+ * residual move as vec4. A part stored along k is transposed on its way, its vec4s swizzled so that neighbours store into
+ * different banks. Grid: x tiles of columns, y tiles of rows.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -114,20 +115,24 @@ void fetch(int lane, int k0, const int set)
             next_b[set * FETCH_B + l] = LM_AT(b4, (at_b[l] + k0 * (B_TRANS != 0 ? 1 : p.ldb)) >> 2);
 }
 
-void put_transposed(int to, vec4 v, int i, int width, int trades)
+/* A lane's vec4 number l. Where that is a row that is swizzled like number 0's, it lies a constant away from there. */
+void put_transposed(int to, vec4 v, int lane, const int l, int width, int trades)
 {
-    int m = i / (STAGED / 4), at = to + swizzled(i % (STAGED / 4) * 4, m, width, trades);
+    const int apart = GROUP / (STAGED / 4);
+    bool alike = GROUP % (STAGED / 4) == 0 && apart % (4 * (trades + 1)) == 0;
+    int i = alike ? lane : lane + l * GROUP, m = i / (STAGED / 4);
+    int at = to + swizzled(i % (STAGED / 4) * 4, m, width, trades) + (alike ? l * (apart / 4) : 0);
     [[unroll]] for (int j = 0; j < 4; j++) tile[at + j * (width / 4)][m % 4] = v[j];
 }
 
 void put(int lane, int to, const int set)
 {
     [[unroll]] for (int l = 0; l < FETCH_A; l++)
-        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) put_transposed(to, next_a[set * FETCH_A + l], lane + l * GROUP, TILE_M, TRADES_M);
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) put_transposed(to, next_a[set * FETCH_A + l], lane, l, TILE_M, TRADES_M);
     [[unroll]] for (int l = 0; l < FETCH_B; l++) {
         int i = lane + l * GROUP;
         if (PART_B % GROUP == 0 || i < PART_B) {
-            if (B_TRANS != 0) put_transposed(to + PART_A, next_b[set * FETCH_B + l], i, TILE_N, TRADES_N);
+            if (B_TRANS != 0) put_transposed(to + PART_A, next_b[set * FETCH_B + l], lane, l, TILE_N, TRADES_N);
             else tile[to + PART_A + i] = next_b[set * FETCH_B + l];
         }
     }
@@ -193,6 +198,7 @@ bool is_whole(int k0) { return IN4 != 0 && k0 + STAGED <= p.depth; }
 void advance(int lane, int slice, int x, int y, int row0, int col0, int k0, int now, int to, const int set)
 {
     int next = k0 + STAGED, ahead = k0 + AHEAD * STAGED;
+    /* Without the condition, NVIDIA's compiler moves loads down to where they are needed. */
     if (is_whole(ahead)) fetch(lane, ahead, set);
     multiply(now + slice * (DEPTH * TILE_M / 4), now + PART_A + slice * (DEPTH * TILE_N / 4), slice * (DEPTH / 4), x, y);
     if (is_whole(next)) put(lane, to, (set + 1) % AHEAD);
@@ -203,14 +209,14 @@ void advance(int lane, int slice, int x, int y, int row0, int col0, int k0, int 
 void multiply_tile(int row0, int col0)
 {
     int lx = int(gl_LocalInvocationID.x), slice = int(gl_LocalInvocationID.y), lane = slice * WG_X + lx;
-    int x = lx % ACROSS, y = lx / ACROSS;
+    int pair = lx / 2, x = pair % ACROSS, y = pair / ACROSS * 2 + lx % 2;
     if (ACROSS % 8 == 0) { /* 32 neighbours are 8 across and 4 down */
-        x = lx % 8 + lx / 32 % (ACROSS / 8) * 8;
-        y = lx / 8 % 4 + lx / 32 / (ACROSS / 8) * 4;
+        x = pair % 8 + pair / 16 % (ACROSS / 8) * 8;
+        y = (pair / 8 % 2 + pair / 16 / (ACROSS / 8) * 2) * 2 + lx % 2;
     }
     [[unroll]] for (int i = 0; i < LANE_M * RUNS_N; i++) sum[i] = vec4(0.0);
     locate(lane, row0, col0);
-    if (is_whole(0)) {
+    if (IN4 != 0) {
         fetch(lane, 0, 0);
         put(lane, 0, 0);
     } else {

@@ -3,13 +3,15 @@
  * STAGED steps of k of A and B lie in local memory, k the slow index, and this twice: while one part is multiplied the next
  * is fetched into registers and then put into the other half, so that a part takes one barrier. Each of the WG_Y slices of
  * a group multiplies DEPTH steps of every part; its WG_X lanes have the whole tile, LANE_M×LANE_N of it each, in runs of 4,
- * so that local memory is read as float4, and as few different ones as can be by 32 neighbouring lanes. In the end slices
+ * so that local memory is read as float4, and as few different ones as can be by 32 neighbouring lanes: lanes 2i and 2i + 1
+ * have the same columns, lanes i and i ^ 2 the same rows, which NVIDIA's local memory reads twice as fast. In the end slices
  * exchange halves of what they have, again and again, until each has the sums of some rows. The order of additions follows
  * from the constants and the depth.
  *
- * IN4 1: whole parts are fetched as float4; rows and columns past the edge repeat the last ones and are not stored. Other
- * parts go to local memory element by element, and what lies outside counts as 0. OUT4 1: results, bias and residual move as
- * float4. A part stored along k is transposed on its way, its float4s swizzled so that neighbours store into different banks.
+ * IN4 1: there are whole parts, and they are fetched as float4; rows and columns past the edge repeat the last ones and are not
+ * stored. Other parts go to local memory element by element, and what lies outside counts as 0. OUT4 1: results, bias and
+ * residual move as float4. A part stored along k is transposed on its way, its float4s swizzled so that neighbours store into
+ * different banks.
  */
 #if LANES == 1
 #define LANE_N (TILE_M * TILE_N / (WG_X * LANE_M))
@@ -64,10 +66,15 @@ static inline void lm_put_outer(const lm_gemm_params p, __global const float *a,
     }
 }
 
-/* Float4 number i of a part that memory has along k. */
-static inline void lm_put_transposed(__local float4 *to, float4 v, uint i, uint width)
+/* A lane's float4 number l of a part that memory has along k. Where that is a row that is swizzled like number 0's, it lies a
+ * constant away from there. */
+static inline void lm_put_transposed(__local float4 *to, float4 v, uint lane, uint l, uint width)
 {
-    __local float *first = (__local float *)to + lm_swizzled(i % (STAGED / 4) * 4, i / (STAGED / 4), width);
+    const uint apart = GROUP / (STAGED / 4);
+    const bool alike = GROUP % (STAGED / 4) == 0 && apart % (4 * (SWIZZLED(width) + 1)) == 0;
+    const uint i = alike ? lane : lane + l * GROUP;
+    __local float *first = (__local float *)to + lm_swizzled(i % (STAGED / 4) * 4, i / (STAGED / 4), width)
+                           + (alike ? l * apart : 0);
     first[0] = v.x, first[width] = v.y, first[2 * width] = v.z, first[3 * width] = v.w;
 }
 
@@ -90,12 +97,12 @@ static inline void lm_put(__local float4 *to, const float4 *next_a, const float4
     const uint lane = get_local_id(1) * WG_X + get_local_id(0);
 #pragma unroll
     for (int l = 0; l < FETCH_A; l++)
-        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) lm_put_transposed(to, next_a[l], lane + l * GROUP, TILE_M);
+        if (PART_A % GROUP == 0 || lane + l * GROUP < PART_A) lm_put_transposed(to, next_a[l], lane, l, TILE_M);
 #pragma unroll
     for (int l = 0; l < FETCH_B; l++) {
         const uint i = lane + l * GROUP;
         if (PART_B % GROUP != 0 && i >= PART_B) continue;
-        if (B_TRANS) lm_put_transposed(to + PART_A, next_b[l], i, TILE_N);
+        if (B_TRANS) lm_put_transposed(to + PART_A, next_b[l], lane, l, TILE_N);
         else to[PART_A + i] = next_b[l];
     }
 }
@@ -177,19 +184,31 @@ static inline void lm_multiply(float (*sum)[LANE_N], __local const float4 *part,
 /* A whole part begins at k0. */
 #define WHOLE(k0) (IN4 && (k0) + STAGED <= p.depth)
 
+/* Into registers number `set`, the part that begins at k0 if it is whole. With one set NVIDIA's compiler takes loads best that stand
+ * under no condition: the last part is then fetched once more. */
+#if AHEAD == 1
+#define FETCH_AHEAD(k0, set) if (IN4) lm_fetch(p, a, b, at_a, at_b, min(k0, last_whole), next_a[set], next_b[set]);
+#else
+#define FETCH_AHEAD(k0, set) if (WHOLE(k0)) lm_fetch(p, a, b, at_a, at_b, k0, next_a[set], next_b[set]);
+#endif
+
 static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a, __global const float *b,
                                 __global const float *bias, __global const float *residual, __global float *c,
                                 __local float4 *shared, int m0, int n0)
 {
     const uint lx = get_local_id(0), slice = get_local_id(1), lane = slice * WG_X + lx;
+    const uint pair = lx / 2;
 #if ACROSS % 8 == 0 /* 32 neighbours are 8 across and 4 down */
-    const uint x = lx % 8 + lx / 32 % (ACROSS / 8) * 8, y = lx / 8 % 4 + lx / 32 / (ACROSS / 8) * 4;
+    const uint x = pair % 8 + pair / 16 % (ACROSS / 8) * 8, y = (pair / 8 % 2 + pair / 16 / (ACROSS / 8) * 2) * 2 + lx % 2;
 #else
-    const uint x = lx % ACROSS, y = lx / ACROSS;
+    const uint x = pair % ACROSS, y = pair / ACROSS * 2 + lx % 2;
 #endif
     float sum[LANE_M][LANE_N];
     float4 next_a[AHEAD][FETCH_A], next_b[AHEAD][FETCH_B];
     int at_a[FETCH_A], at_b[FETCH_B];
+#if AHEAD == 1
+    const int last_whole = p.depth / STAGED * STAGED - STAGED;
+#endif
 #pragma unroll
     for (int i = 0; i < LANE_M; i++)
 #pragma unroll
@@ -205,17 +224,19 @@ static inline void lm_gemm_tile(const lm_gemm_params p, __global const float *a,
         at_b[l] = B_TRANS ? min(n0 + (int)(i / (STAGED / 4)), p.cols - 1) * p.ldb + (int)(i % (STAGED / 4)) * 4
                           : (int)(i / (TILE_N / 4)) * p.ldb + min(n0 + (int)(i % (TILE_N / 4)) * 4, p.cols - 4);
     }
-    if (WHOLE(0)) {
+    if (IN4) {
         lm_fetch(p, a, b, at_a, at_b, 0, next_a[0], next_b[0]);
         lm_put(shared, next_a[0], next_b[0]);
     } else {
         lm_put_outer(p, a, b, shared, m0, n0, 0);
     }
-    if (AHEAD > 1 && WHOLE(STAGED)) lm_fetch(p, a, b, at_a, at_b, STAGED, next_a[AHEAD - 1], next_b[AHEAD - 1]);
+#if AHEAD > 1
+    FETCH_AHEAD(STAGED, 1)
+#endif
     barrier(CLK_LOCAL_MEM_FENCE);
     /* Multiplies the part from k0 on, which lies at `now`, brings the one after it to `to`, and another on its way. */
 #define ADVANCE(k0, now, to, set) { \
-    if (WHOLE((k0) + AHEAD * STAGED)) lm_fetch(p, a, b, at_a, at_b, (k0) + AHEAD * STAGED, next_a[set], next_b[set]); \
+    FETCH_AHEAD((k0) + AHEAD * STAGED, set) \
     lm_multiply(sum, now, slice, x, y); \
     if (WHOLE((k0) + STAGED)) lm_put(to, next_a[(set + 1) % AHEAD], next_b[(set + 1) % AHEAD]); \
     else if ((k0) + STAGED < p.depth) lm_put_outer(p, a, b, to, m0, n0, (k0) + STAGED); \
