@@ -69,6 +69,13 @@ bool lm_step_plan_block(const lm_model *model, const lm_pass_key *key, lm_step *
     return step->bytes <= model->device->info.max_binding_bytes && lm_step_fits(model->device, &step->in, &step->scan);
 }
 
+/* From the beginning of one view to the end of another behind it, or only the other where they are not in one buffer. */
+static lm_view until(lm_view first, lm_view last)
+{
+    if (first.buffer != last.buffer || first.offset > last.offset) return last;
+    return (lm_view){first.buffer, first.offset, last.offset + last.size - first.offset};
+}
+
 /* A product within the workspace. */
 static lm_status multiply(lm_list *list, const lm_matrix *matrix, int rows, int from, int to, lm_view step, lm_view bias)
 {
@@ -79,7 +86,7 @@ static lm_status multiply(lm_list *list, const lm_matrix *matrix, int rows, int 
 lm_status lm_step_record(const lm_model *model, uint32_t index, lm_list *list, const lm_block_workspace *w, const lm_pass_key *key,
                          const lm_step *step, lm_view rows, lm_view x, lm_view residual, lm_view out)
 {
-    const lm_block *block = &model->blocks[index];
+    const lm_block *block = &model->blocks[index], *next = &model->blocks[(index + 1) % model->block_count];
     lm_view history;
     join_rings(model, key, index, &history);
     const lm_step_in_views in = {
@@ -102,6 +109,7 @@ lm_status lm_step_record(const lm_model *model, uint32_t index, lm_list *list, c
         .rows = rows,
         .state = key->state->scan[lm_state_layer(model, key->bank, index)],
         .y = w->y,
+        .soon = {next->in_proj.pieces[0].view, until(next->conv, next->out_proj.pieces[0].view)},
     };
     lm_status status = lm_launch_step_in(list, &step->in, &in);
     if (model->config.variant == LM_VARIANT_DPWC) {

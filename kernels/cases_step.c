@@ -24,6 +24,7 @@ typedef struct in_row {
 typedef struct scan_row {
     int rows, channels, d_state, rank, parts;
     int pad;
+    int soon; /* floats of each array that is read soon, or 0 */
     step_input input;
     unsigned tags;
 } scan_row;
@@ -71,23 +72,24 @@ static const in_row in_table[] = {
 
 /* Channels around 8, 16, 32; states and ranks around the lanes that share them (4, 8, 16). */
 static const scan_row scan_table[] = {
-    {1, 1, 1, 1, 1, 0, INPUT_USUAL, QUICK | SMALL},
-    {3, 17, 3, 2, 4, 1, INPUT_USUAL, QUICK | SMALL},
-    {2, 16, 16, 4, 3, 0, INPUT_USUAL, QUICK | SMALL},
-    {1, 7, 5, 6, 5, 4, INPUT_USUAL, QUICK | SMALL},
-    {1, 31, 16, 16, 16, 0, INPUT_USUAL, QUICK},
-    {1, 33, 15, 17, 1, 0, INPUT_USUAL, QUICK},
-    {4, 64, 17, 15, 13, 3, INPUT_USUAL, 0},
-    {8, 65, 16, 32, 64, 0, INPUT_USUAL, QUICK},
-    {5, 63, 1, 33, 2, 0, INPUT_USUAL, 0},
-    {1, 512, 16, 16, 32, 0, INPUT_USUAL, QUICK},
-    {1, 130, 64, 96, 7, 0, INPUT_USUAL, 0},
-    {2, 20, 100, 1, 9, 0, INPUT_USUAL, QUICK},
-    {2, 40, 30, 101, 10, 2, INPUT_USUAL, 0},
-    {1, 1536, 16, 48, 96, 0, INPUT_USUAL, 0},
-    {17, 48, 16, 16, 16, 0, INPUT_USUAL, 0},
-    {3, 50, 16, 8, 3, 0, INPUT_NOT_FINITE, QUICK},
-    {8, 5120, 16, 160, 160, 0, INPUT_USUAL, LARGE},
+    {1, 1, 1, 1, 1, 0, 0, INPUT_USUAL, QUICK | SMALL},
+    {3, 17, 3, 2, 4, 1, 0, INPUT_USUAL, QUICK | SMALL},
+    {2, 16, 16, 4, 3, 0, 0, INPUT_USUAL, QUICK | SMALL},
+    {1, 7, 5, 6, 5, 4, 0, INPUT_USUAL, QUICK | SMALL},
+    {1, 31, 16, 16, 16, 0, 0, INPUT_USUAL, QUICK},
+    {1, 33, 15, 17, 1, 0, 0, INPUT_USUAL, QUICK},
+    {4, 64, 17, 15, 13, 3, 0, INPUT_USUAL, 0},
+    {8, 65, 16, 32, 64, 0, 0, INPUT_USUAL, QUICK},
+    {5, 63, 1, 33, 2, 0, 0, INPUT_USUAL, 0},
+    {1, 512, 16, 16, 32, 0, 0, INPUT_USUAL, QUICK},
+    {1, 130, 64, 96, 7, 0, 0, INPUT_USUAL, 0},
+    {2, 20, 100, 1, 9, 0, 0, INPUT_USUAL, QUICK},
+    {2, 40, 30, 101, 10, 2, 0, INPUT_USUAL, 0},
+    {1, 1536, 16, 48, 96, 0, 0, INPUT_USUAL, 0},
+    {17, 48, 16, 16, 16, 0, 0, INPUT_USUAL, 0},
+    {3, 50, 16, 8, 3, 0, 0, INPUT_NOT_FINITE, QUICK},
+    {2, 70, 16, 8, 3, 0, (4 << 19) + 5, INPUT_USUAL, 0},
+    {8, 5120, 16, 160, 160, 0, 0, INPUT_USUAL, LARGE},
 };
 
 /* Columns around tiles (8, 16), depths as above. */
@@ -136,7 +138,7 @@ static lm_status record_in(const lm_case *c, lm_list *list, const lm_view *v)
 
 static lm_status record_scan(const lm_case *c, lm_list *list, const lm_view *v)
 {
-    const lm_step_scan_views views = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
+    const lm_step_scan_views views = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], {v[8], v[9]}};
     return lm_launch_step_scan(list, &c->params.step_scan, &views);
 }
 
@@ -295,8 +297,9 @@ static void build_scan(lm_case *c, const scan_row *row, lm_case_random *random)
         .u_offset = u_offset,
         .part_offset = (u_offset + row->rows * row->channels + 3) / 4 * 4 + row->pad,
     };
-    snprintf(c->name, sizeof c->name, "step_scan rows=%d channels=%d d_state=%d rank=%d parts=%d%s%s", row->rows, row->channels,
-             row->d_state, row->rank, row->parts, row->pad ? " strided" : "", row->input == INPUT_NOT_FINITE ? " not finite" : "");
+    snprintf(c->name, sizeof c->name, "step_scan rows=%d channels=%d d_state=%d rank=%d parts=%d%s%s%s", row->rows, row->channels,
+             row->d_state, row->rank, row->parts, row->pad ? " strided" : "", row->soon ? " soon" : "",
+             row->input == INPUT_NOT_FINITE ? " not finite" : "");
     c->record = record_scan;
     c->work = (double)rows * ((double)parts * (double)width + (double)channels * (double)(rank + 3 * d_state));
 
@@ -325,6 +328,8 @@ static void build_scan(lm_case *c, const scan_row *row, lm_case_random *random)
             lm_case_fill(state, random, 1, 0, (size_t)entry[LM_ROW_SLOT] * d_state * channels, d_state * channels, -1, 1);
     }
     lm_case_output(c, "y", rows * channels, tolerance + 0x1p-23 * sqrt((double)d_state), 1);
+    input(c, random, "soon_0", row->soon > 0, (size_t)row->soon, -1, 1);
+    input(c, random, "soon_1", row->soon > 0, (size_t)row->soon, -1, 1);
     if (c->failed || row->input != INPUT_NOT_FINITE)
         return;
     lm_case_floats(in)[(size_t)p->u_offset + 3] = NAN;
@@ -374,7 +379,7 @@ static void build(lm_case *c, const lm_device *device, size_t index, lm_case_ran
 static lm_status build_shape(lm_case *c, const lm_device *device, const char *shape, lm_case_random *random)
 {
     in_row in = {1, 768, 1536, 3, 4, 80, 0, 0, NORM, INPUT_USUAL, LARGE};
-    scan_row scan = {1, 1536, 16, 48, 96, 0, INPUT_USUAL, LARGE};
+    scan_row scan = {1, 1536, 16, 48, 96, 0, 0, INPUT_USUAL, LARGE};
     static const lm_case_key in_keys[] = {{"B", offsetof(in_row, rows)}, {"D", offsetof(in_row, depth)},
                                           {"Di", offsetof(in_row, channels)}, {"K", offsetof(in_row, taps)},
                                           {"m", offsetof(in_row, branches)}, {"W", offsetof(in_row, width)}};

@@ -70,7 +70,9 @@ lm_status lm_launch_step_in(lm_list *list, const lm_step_in_params *params, cons
 
 typedef struct lm_step_scan_views {
     lm_view in, dt_weight, dt_bias, a, d, rows, state, y;
+    lm_view soon[2]; /* what the steps after it read, or absent */
 } lm_step_scan_views;
+/* Fills soon_size of the parameters by itself. */
 lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *views);
 
 typedef struct lm_step_out_views {

@@ -162,9 +162,20 @@ lm_status lm_launch_step_out(lm_list *list, const lm_step_out_params *params, co
 
 /* ---- step_scan --------------------------------------------------------------------------------------------------- */
 
+enum {
+    LEAST_AHEAD = 16 << 20, /* bytes from which on it may pay to have their pages at hand: fewer are in few */
+    MOST_AHEAD = 1 << 30,   /* of each view */
+};
+
+/* Through OpenCL it changed nothing on an H200. */
+static bool looks_ahead(const lm_device_info *info, const lm_step_scan_views *v)
+{
+    return lm_class_of(info) == CLASS_GPU && info->backend == LM_BACKEND_VULKAN && v->soon[0].size + v->soon[1].size >= LEAST_AHEAD;
+}
+
 static uint32_t width_of(const lm_step_scan_params *p) { return (uint32_t)(p->rank + 2 * p->d_state); }
 
-static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, bool aligned, lm_launch *l)
+static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, bool aligned, bool looks, lm_launch *l)
 {
     const uint32_t rows = (uint32_t)p->rows, channels = (uint32_t)p->channels, units = lm_units_of(info);
     uint32_t x = 1, y = 1, states = 1, ranks = 1, tiles;
@@ -188,16 +199,26 @@ static void plan_scan(const lm_device_info *info, const lm_step_scan_params *p, 
     const int32_t spec[] = {(int32_t)x, (int32_t)y, (int32_t)info->lanes, (int32_t)states, (int32_t)ranks, (int32_t)width_of(p),
                             aligned, at_once};
     for (int i = 0; i < 8; i++) l->spec[i] = spec[i];
-    lm_set_groups(l, info, tiles, rows, 1);
+    lm_set_groups(l, info, tiles + looks, rows, 1);
 }
 
 lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *v)
 {
     const bool aligned = width_of(params) % 4 == 0 && params->part_offset % 4 == 0 && whole_fours(&v->in);
+    const lm_device_info *info = &list->device->info;
+    const bool looks = looks_ahead(info, v);
+    lm_view soon[2] = {{0}, {0}};
+    for (int i = 0; i < 2 && looks; i++) {
+        soon[i] = v->soon[i];
+        if (soon[i].size > info->max_binding_bytes) soon[i].size = info->max_binding_bytes;
+        if (soon[i].size > MOST_AHEAD) soon[i].size = MOST_AHEAD;
+    }
+    lm_step_scan_params p = *params;
+    p.soon_size_0 = (int)(soon[0].size / sizeof(float)), p.soon_size_1 = (int)(soon[1].size / sizeof(float));
     lm_launch l = {0};
-    plan_scan(&list->device->info, params, aligned, &l);
-    const lm_view views[] = {v->in, v->dt_weight, v->dt_bias, v->a, v->d, v->rows, v->state, v->y};
-    return lm_launch_dispatch(list, LM_KERNEL_STEP_SCAN, &l, params, sizeof *params, views, 8);
+    plan_scan(info, params, aligned, looks, &l);
+    const lm_view views[] = {v->in, v->dt_weight, v->dt_bias, v->a, v->d, v->rows, v->state, v->y, soon[0], soon[1]};
+    return lm_launch_dispatch(list, LM_KERNEL_STEP_SCAN, &l, &p, sizeof p, views, 10);
 }
 
 /* ---- which steps ------------------------------------------------------------------------------------------------- */
@@ -215,7 +236,7 @@ bool lm_step_fits(const lm_device *device, const lm_step_in_params *in, const lm
     }
     lm_launch l = {0}, s = {0};
     plan_in(info, in, true, true, &l);
-    plan_scan(info, scan, true, &s);
+    plan_scan(info, scan, true, false, &s);
     /* What lanes have in registers, and groups in shared memory. */
     const uint64_t group = (uint64_t)s.spec[0] * (uint64_t)s.spec[1], width = width_of(scan);
     return (uint32_t)in->rows <= most_rows && shared_of(in, l.spec) <= info->shared_bytes && in->taps <= 16

@@ -143,7 +143,8 @@
  *   ceil(channels / tile):  sum_c u[c]·x_proj[c·width + j].
  *   There is one ring of `history` entries a slot, laid out as for conv; with LM_STEP_STACKED one a branch, of (K−1)·δ_k + 1
  *   entries, ring k + 1 from the first multiple of ring_align elements after all `slots` slots of ring k.
- * step_scan: dt_proj and a token of the selective scan; bindings in (what step_in left), dt_weight, dt_bias, a, d, rows, state, y.
+ * step_scan: dt_proj and a token of the selective scan; bindings in (what step_in left), dt_weight, dt_bias, a, d, rows, state, y,
+ *   soon_0 and soon_1: soon_size_0 and soon_size_1 floats, or 0, that are read soon and change nothing here.
  *   [low | B | C](j) = sum_i of the parts of row b, `rank`, d_state and d_state of them
  *   Δ = softplus(dt_bias[c] + sum_r low[r]·dt_weight[r·channels + c]); the state and y[b·channels + c] as scan has them, with the
  *   gate.
@@ -184,7 +185,9 @@
     int rows_stride; \
     int z_offset; \
     int u_offset; \
-    int part_offset;
+    int part_offset; \
+    int soon_size_0; \
+    int soon_size_1;
 #define LM_STEP_OUT_FIELDS \
     int rows;          /* sequences, above 0 */ \
     int depth; \

@@ -5,7 +5,8 @@
  *
  * A group has WG_X·LANES channels of a sequence (y), and its own copy of low, B and C. With LANES 1 the lanes along y share a
  * channel's ranks and states: lane y has those from y on by WG_Y, RANKS and STATES of them, which are on their way while the parts
- * are added up. With LANES 16 a group is one lane and walks them. ALIGNED: rows of parts are whole fours of floats.
+ * are added up. With LANES 16 a group is one lane and walks them. ALIGNED: rows of parts are whole fours of floats. What is read soon
+ * (bindings 8 and 9) is left alone here.
  */
 #include "kernels/params.h"
 #include "kernels/opencl/common.h"
