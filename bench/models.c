@@ -183,8 +183,10 @@ static lm_status generate(bench_session *session, const model_bench *m, const ch
     for (int i = 0; i < PROMPT; i++) prompt[i] = (int32_t)((uint32_t)i * UINT32_C(2654435761) % vocabulary);
     const lm_generate_params params = {.prompt = prompt, .prompt_length = PROMPT, .max_tokens = NEW};
     bench_row row = {.part = "models", .name = "generate", .shape = shape, .unit = "tokens/s", .passed = true};
-    const double begin = lm_clock();
+    /* The first one builds what the others run, while a GPU's clocks fall. */
+    double begin = lm_clock();
     for (int i = 0; i < LEAST || lm_clock() - begin < 0.6 + session->options->seconds; i++) {
+        if (i == 1) begin = lm_clock();
         lm_generate_stats stats;
         const lm_status status = lm_generate(m->model, NULL, &params, &stats);
         if (status != LM_OK) return status;
