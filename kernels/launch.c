@@ -69,7 +69,8 @@
  *                0: they are loaded when needed
  *       LANES 16 one lane a group                     LANES·SPLIT columns       ROWS sequences       1
  * step_scan      LANES 1: a channel a lane; lanes of  WG_X channels             1 sequence           1
- *                one x share its states and ranks
+ *                one x share its states and ranks      through Vulkan a group
+ *                                                      more looks ahead
  *       LANES 16 one lane a group; any number of      LANES channels            1 sequence           1
  *                groups divides the channels
  * step_out       as step_in, of all of out_proj       4·WG_X columns            ROWS sequences       1

@@ -72,7 +72,7 @@ typedef struct lm_step_scan_views {
     lm_view in, dt_weight, dt_bias, a, d, rows, state, y;
     lm_view soon[2]; /* what the steps after it read, or absent */
 } lm_step_scan_views;
-/* Fills soon_size of the parameters by itself. */
+/* Fills soon_size_0 and soon_size_1 of the parameters by itself. */
 lm_status lm_launch_step_scan(lm_list *list, const lm_step_scan_params *params, const lm_step_scan_views *views);
 
 typedef struct lm_step_out_views {

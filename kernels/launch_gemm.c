@@ -63,8 +63,8 @@ typedef struct tile_speed {
 
 /* Tiles of gemm for GPUs, LM_KNOB_GEMM_TILE: what a lane has of one, into how many slices a group cuts k at most, and the depth of
  * a slice's part. Then, of an H200: how many groups a compute unit has at a time, and the tile's speed by OpenCL's compiler and by
- * Vulkan's. These, and the constants of tile_cost(), are fitted to products in all tiles, 128 to 4,096 rows of in_proj, x_proj,
- * dt_proj and out_proj of four widths. Smaller tiles load more for each element, but more of them fill the device. */
+ * Vulkan's. These, and the constants of tile_cost(), are fitted to products of 128 to 16,384 rows with in_proj, x_proj, dt_proj and
+ * out_proj of a few widths. Smaller tiles load more for each element, but more of them fill the device. */
 typedef struct gemm_tile {
     uint8_t m, n, lane_m, lane_n, slices, depth, resident;
     tile_speed opencl, vulkan;
