@@ -64,7 +64,8 @@ typedef struct tile_speed {
 /* Tiles of gemm for GPUs, LM_KNOB_GEMM_TILE: what a lane has of one, into how many slices a group cuts k at most, and the depth of
  * a slice's part. Then, of an H200: how many groups a compute unit has at a time, and the tile's speed by OpenCL's compiler and by
  * Vulkan's. These, and the constants of tile_cost(), are fitted to products of 128 to 16,384 rows with in_proj, x_proj, dt_proj and
- * out_proj of a few widths. Smaller tiles load more for each element, but more of them fill the device. */
+ * out_proj of a few widths. Smaller tiles load more for each element, but more of them fill the device. A tile has an even number of
+ * lanes down (m / lane_m), as neighbours share columns in pairs. */
 typedef struct gemm_tile {
     uint8_t m, n, lane_m, lane_n, slices, depth, resident;
     tile_speed opencl, vulkan;
