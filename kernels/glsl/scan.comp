@@ -60,14 +60,6 @@ float start_of(int row, int c, bool live, float skip, float input_u)
     return is_first_group() || !live ? skip * input_u : y[row * p.y_stride + c];
 }
 
-/* sum_k C_k·s_k, in four sums, which round less than one. */
-float read_out(float cs[STATES], float s[STATES])
-{
-    vec4 sum = vec4(0.0);
-    [[unroll]] for (int k = 0; k < STATES; k++) sum[k % 4] = fma(cs[k], s[k], sum[k % 4]);
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
 /* Tokens 0 … count−1 of the tile one by one, whatever their values are. */
 void scan_each(inout float s[STATES], float rate[STATES], float rate_low[STATES], int row0, int count, int half_at, int c,
                bool live, float skip)
@@ -79,7 +71,8 @@ void scan_each(inout float s[STATES], float rate[STATES], float rate_low[STATES]
         take_row(bs, half_at, i, 0);
         take_row(cs, half_at, i, 1);
         decay_states(s, rate, rate_low, c, by, by * input_u, bs);
-        float sum = start_of(row, c, live, skip, input_u) + read_out(cs, s);
+        float sum = start_of(row, c, live, skip, input_u);
+        [[unroll]] for (int k = 0; k < STATES; k++) sum = fma(cs[k], s[k], sum);
         if (is_gated()) sum *= lm_silu_fused(gate_at(row, c));
         if (live) y[row * p.y_stride + c] = sum;
     }
@@ -97,9 +90,10 @@ bool scan_tile(inout float s[STATES], float rate[STATES], float rate_low[STATES]
         float bs[STATES], cs[STATES];
         take_row(bs, half_at, i, 0);
         take_row(cs, half_at, i, 1);
-        [[unroll]] for (int k = 0; k < STATES; k++)
+        [[unroll]] for (int k = 0; k < STATES; k++) {
             next[k] = lm_decay_finite(next[k], tokens.delta[i], rate[k], rate_low[k], added * bs[k]);
-        sum[i] += read_out(cs, next);
+            sum[i] = fma(cs[k], next[k], sum[i]);
+        }
     }
     if (!is_finite(next)) return false;
     [[unroll]] for (int k = 0; k < STATES; k++) s[k] = next[k];

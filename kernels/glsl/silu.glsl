@@ -32,7 +32,6 @@ float lm_silu_quotient(float a, float d, float sum, inout float range)
 {
     range += d;
     precise float inverse = 1.0 / d;
-    if (!HARDWARE_EXP) inverse = fma(fma(-d, inverse, 1.0), inverse, inverse); /* here it is not speed that counts */
     precise float result = fma(a, inverse, sum);
     return result;
 }
