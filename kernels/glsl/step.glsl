@@ -8,12 +8,13 @@
  * Needs p.depth, the buffers x, weight and their fours (buffers.glsl), value[], SPLIT, ROWS, ALIGNED, AHEAD, WG_X, and
  * load_meanwhile(); with LM_TILE_NORMS p.epsilon, p.flags, norm and its fours: rows are normed by scaling their results.
  */
-const int QUARTER = SPLIT >= 4 ? SPLIT / 4 : 1;
+const int FAN = SPLIT >= 128 ? 16 : SPLIT >= 32 ? 8 : 4; /* sums that a lane adds up first, */
+const int SUMS = (SPLIT + FAN - 1) / FAN;                /* and how many that leaves */
 
 shared vec4 part[SPLIT > 1 ? SPLIT * WG_X : 1];
 shared float part_squares[SPLIT];
-shared float quarter[SPLIT > 1 ? QUARTER * 4 * WG_X : 1];
-shared float quarter_squares[QUARTER];
+shared float fewer[SPLIT > 1 ? SUMS * 4 * WG_X : 1];
+shared float fewer_squares[SUMS];
 
 /* Up to four floats from `at` on, zeros for what is not there. */
 vec4 four_of_x(int at, int count)
@@ -104,22 +105,23 @@ void multiply_rows(int m0, int m_end, int n0, int count, int ldb, int lane)
         }
         barrier();
         int four = lane / WG_X, i = lane % WG_X;
-        if (four < QUARTER) {
+        if (four < SUMS) {
             vec4 total = vec4(0.0);
             float all = 0.0;
-            [[unroll]] for (int y = 0; y < 4; y++) {
-                total += part[(4 * four + y) * WG_X + i];
-                all += part_squares[4 * four + y];
+            [[unroll]] for (int y = 0; y < FAN; y++) {
+                if (SPLIT % FAN != 0 && FAN * four + y >= SPLIT) break;
+                total += part[(FAN * four + y) * WG_X + i];
+                all += part_squares[FAN * four + y];
             }
-            [[unroll]] for (int j = 0; j < 4; j++) quarter[four * TILE + 4 * i + j] = total[j];
-            if (i == 0) quarter_squares[four] = all;
+            [[unroll]] for (int j = 0; j < 4; j++) fewer[four * TILE + 4 * i + j] = total[j];
+            if (i == 0) fewer_squares[four] = all;
         }
         barrier();
         if (lane < TILE) {
             float total = 0.0, all = 0.0;
-            [[unroll]] for (int q = 0; q < QUARTER; q++) {
-                total += quarter[q * TILE + lane];
-                all += quarter_squares[q];
+            [[unroll]] for (int q = 0; q < SUMS; q++) {
+                total += fewer[q * TILE + lane];
+                all += fewer_squares[q];
             }
             value[r * TILE + lane] = total * scale_of(all);
         }

@@ -62,12 +62,10 @@ void add_parts(int parts, int lane)
         vec4 sum = vec4(0.0);
         int part = share;
         for (; part < p.parts; part += AT_ONCE * SHARES) {
-            vec4 v[AT_ONCE]; /* past the last part, it again */
+            vec4 v[AT_ONCE]; /* zeros past the last part */
             [[unroll]] for (int k = 0; k < AT_ONCE; k++)
-                v[k] = four_of_part(parts + min(part + k * SHARES, p.parts - 1) * WIDTH, column);
-            [[unroll]] for (int k = 0; k < AT_ONCE; k++) {
-                if (part + k * SHARES < p.parts) sum += v[k];
-            }
+                v[k] = part + k * SHARES < p.parts ? four_of_part(parts + (part + k * SHARES) * WIDTH, column) : vec4(0.0);
+            [[unroll]] for (int k = 0; k < AT_ONCE; k++) sum += v[k];
         }
         shares[i] = sum;
     }
@@ -77,10 +75,10 @@ void add_parts(int parts, int lane)
 /* projected[0 … WIDTH−1]: the sum of the shares. */
 void add_shares(int lane)
 {
-    for (int column = lane; column < FOURS; column += GROUP) {
-        vec4 sum = vec4(0.0);
-        [[unroll]] for (int share = 0; share < SHARES; share++) sum += shares[share * FOURS + column];
-        [[unroll]] for (int i = 0; i < 4; i++) projected[4 * column + i] = sum[i];
+    for (int column = lane; column < 4 * FOURS; column += GROUP) {
+        float sum = 0.0;
+        [[unroll]] for (int share = 0; share < SHARES; share++) sum += shares[share * FOURS + column / 4][column % 4];
+        projected[column] = sum;
     }
     barrier();
 }
