@@ -78,6 +78,7 @@ bench_work bench_work_of(const lm_case *c)
     case LM_KERNEL_SCAN:
     case LM_KERNEL_SCAN_TEXEL:
     case LM_KERNEL_SCAN_ENDS:
+    case LM_KERNEL_SCAN_ENDS_LONG:
     case LM_KERNEL_SCAN_SUMMARY:
     case LM_KERNEL_SCAN_CARRY: return scan_work(&c->params.scan);
     case LM_KERNEL_STEP_IN: return step_in_work(&c->params.step_in);

@@ -2,7 +2,7 @@
 
 # Kernels with a second form that reads buffers by their addresses (kernels/glsl/buffers.glsl). Others use its macros too, but not
 # the form: on an H200 gemm takes 3 % longer so, and step_out 1 % less at d_model 768 and 6 % more at 2,560.
-set(LITEMAMBA_ADDRESSED argmax conv_window embed gemv rmsnorm scan_ends step_in step_scan)
+set(LITEMAMBA_ADDRESSED argmax conv_window embed gemv rmsnorm scan_ends scan_ends_long step_in step_scan)
 
 # Writes ${output}, a C file with an array ${table} of lm_embedded_kernel (kernels/embedded.h): of each *.cl and *.comp in
 # `cl_folder` and `glsl_folder`. What their headers are is in those folders and in kernels/.

@@ -29,7 +29,8 @@ static const lm_case_family *family_of(lm_kernel_id kernel)
 size_t lm_case_count(lm_kernel_id kernel)
 {
     switch (kernel) {
-    /* Where a device reads texels, they are what the rows of gemv, conv and scan run. */
+    /* Where a device reads texels, they are what the rows of gemv, conv and scan run; and rows of scan_ends have long chunks. */
+    case LM_KERNEL_SCAN_ENDS_LONG:
     case LM_KERNEL_GEMM_TEXEL:
     case LM_KERNEL_CONV_TEXEL:
     case LM_KERNEL_SCAN_TEXEL: return 0;

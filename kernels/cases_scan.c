@@ -138,6 +138,7 @@ static const scan_row ends_table[] = {
     {1, 300, 7, 8, 16, false, true, true, INPUT_USUAL, 0, {1, 1}},
     {1, 1031, 3, 16, 512, false, false, true, INPUT_USUAL, 0, {1, 1}},
     {1, 2500, 17, 4, 608, false, false, true, INPUT_SLOW, 0, {1, 1}},
+    {3, 1200, 33, 29, 528, true, true, true, INPUT_USUAL, 0, {1, 1}},
     {2, 4099, 3, 16, 128, true, true, true, INPUT_SLOW, 0, {1, 2}},
     {1, 200, 19, 16, 48, false, false, true, INPUT_FAST, 0, {1, 1}},
     {3, 90, 21, 17, 32, true, true, true, INPUT_NOT_FINITE, 0, {1, 1}},

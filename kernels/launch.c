@@ -57,6 +57,8 @@
  * scan_ends      GROUP lanes a channel, 4 states a    WG_X/GROUP channels       1 chunk              batch
  *                lane; exactly one group a tile;
  *                LANES and WG_Y are 1
+ * scan_ends_long 4 lanes a channel, all states a      WG_X/4 channels           1 chunk              batch
+ *                lane; as scan_ends otherwise
  * scan_carry     WG_Y is 1                            WG_X·LANES channels       1 state of d_state   batch
  * state_copy     WG_Y is 1                            WG_X·LANES words          1 sequence           1
  * step_in        LANES 1: four columns of in_proj a    4·WG_X columns of one     ROWS sequences       1

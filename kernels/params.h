@@ -91,7 +91,7 @@
  *   scan_tiled    the same a tile of tokens at a time; state_first … state_first+4·GROUP−1. One more binding, ends: with several
  *                 chunks (of whole tiles of 16 tokens), chunk i of a sequence starts from what scan_ends left there, which is the
  *                 sum over j ≤ i of exp(A·(total of records j+1 … i))·record j, and the last one leaves state[slot].
- *   scan_ends     bindings u, delta, a, bc, rows, state, ends. Record b·chunks + i has d_state + 1 rows of channels: for i = 0
+ *   scan_ends, scan_ends_long   bindings u, delta, a, bc, rows, state, ends. Record b·chunks + i has d_state + 1 rows of channels: for i = 0
  *                 state[slot] (or zero, likewise) and 0, for other chunks that have tokens the last state of chunk i−1 from a
  *                 zero start, and the sum of its Δ; nothing for chunks without. states as in scan_tiled.
  *   scan_summary  bindings u, delta, a, bc, rows, summary, total. summary[b·chunks + i][n][c]: the chunk's last state from a zero

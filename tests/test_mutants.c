@@ -209,6 +209,7 @@ static lm_kernel_id rows_of(lm_kernel_id kernel)
     case LM_KERNEL_GEMM_TEXEL: return LM_KERNEL_GEMV;
     case LM_KERNEL_CONV_TEXEL: return LM_KERNEL_CONV;
     case LM_KERNEL_SCAN_TEXEL: return LM_KERNEL_SCAN;
+    case LM_KERNEL_SCAN_ENDS_LONG: return LM_KERNEL_SCAN_ENDS;
     default: return kernel;
     }
 }

@@ -1,4 +1,4 @@
-/* kernels/glsl/tile_decay.glsl: decays of scan_tiled and scan_ends. Needs FLAGS (LM_TILED_...) and common.glsl. */
+/* kernels/glsl/tile_decay.glsl: decays of scan_tiled, scan_ends and scan_ends_long. Needs FLAGS (LM_TILED_...) and common.glsl. */
 
 float tile_exp2(float x) { return (FLAGS & LM_TILED_OWN_EXP2) != 0 ? lm_exp(x * 0.693147181) : exp2(x); }
 

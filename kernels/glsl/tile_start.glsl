@@ -19,7 +19,7 @@ vec4 tile_start(int first, int chunk, int n, int c)
             int record = (first + max(last - i, 0)) * (p.d_state + 1) * p.channels + c;
             [[unroll]] for (int k = 0; k < 4; k++)
                 end[i][k] = i <= last && n + k < p.d_state ? before[record + (n + k) * p.channels] : 0.0;
-            by[i] = before[record + p.d_state * p.channels];
+            by[i] = i <= last ? before[record + p.d_state * p.channels] : 0.0; /* else it is loaded where it is used, and waited for */
         }
         [[unroll]] for (int i = 0; i < BATCH; i++) {
             [[unroll]] for (int k = 0; k < 4; k++) {
