@@ -25,6 +25,16 @@ static bool fits_window(const lm_conv_params *params, const uint32_t *known_dila
     return *reach <= WINDOW_REACH;
 }
 
+/* How many of the last sequences have their chunks cut: those that a device works on when no others follow, so that few groups are
+ * left for its last moments. On an H200 that is 0.7 % of four waves of groups; through OpenCL it brought nothing. A sequence has
+ * `lanes` lanes. */
+static uint32_t cut_sequences(const lm_device_info *info, uint64_t batch, uint64_t lanes, uint32_t chunk, uint32_t reach)
+{
+    const uint64_t wave = (uint64_t)lm_units_of(info) * 512;
+    if (info->backend != LM_BACKEND_VULKAN || chunk < LM_CONV_CUTS * reach || lanes * batch < 2 * wave) return 0;
+    return (uint32_t)(wave / lanes); /* fewer than there are */
+}
+
 static lm_status launch_window(lm_list *list, const lm_conv_params *params, const lm_conv_views *views, int32_t packed,
                                uint32_t reach, bool exact)
 {
@@ -40,10 +50,14 @@ static lm_status launch_window(lm_list *list, const lm_conv_params *params, cons
     uint32_t chunks = lm_ceil_div(length, 64);
     if (gpu && have * chunks < wanted) chunks = lm_min_u32((uint32_t)(wanted / have), lm_ceil_div(length, 16));
     lm_launch l = {.spec = {(int32_t)x, 1, (int32_t)lanes, steps, params->taps, packed, form, ahead}};
-    lm_set_groups(&l, info, tiles, chunks, (uint32_t)params->batch);
+    const uint64_t each = (uint64_t)tiles * x * chunks;
+    const uint32_t cut = cut_sequences(info, (uint64_t)params->batch, each, lm_ceil_div(length, chunks), reach);
+    lm_conv_params p = *params;
+    p.uncut = params->batch - (int)cut;
+    lm_set_groups(&l, info, tiles, chunks, (uint32_t)p.uncut + LM_CONV_CUTS * cut);
     const lm_view bound[] = {views->x, views->weight, views->bias, views->gates, views->dilations, views->history,
                              views->rows, views->out};
-    return lm_launch_dispatch(list, LM_KERNEL_CONV_WINDOW, &l, params, sizeof *params, bound, 8);
+    return lm_launch_dispatch(list, LM_KERNEL_CONV_WINDOW, &l, &p, sizeof p, bound, 8);
 }
 
 /* Long pieces of rows for each group, as long as there are groups enough. */

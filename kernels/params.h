@@ -62,6 +62,7 @@
 #define LM_CONV_GATES 2
 #define LM_CONV_CONCAT 4
 #define LM_CONV_HARDWARE_EXP 8 /* a kernel's constant, not in flags: the device's exp2 is good to 2 ULP */
+#define LM_CONV_CUTS 4         /* into which a chunk is cut, where it is */
 #define LM_CONV_FIELDS \
     int batch;         /* sequences, above 0 */ \
     int length;        /* tokens of the longest of them, above 0 */ \
@@ -75,7 +76,8 @@
     int history;       /* ring length, at least (K−1)·max δ + 1 of these branches */ \
     int ring;          /* which head of the row table */ \
     int rows_stride; \
-    int flags;         /* LM_CONV_... */
+    int flags;         /* LM_CONV_... */ \
+    int uncut;         /* sequences whose chunks are not cut; conv_window's, set where it is launched */
 
 /* The selective scan, per channel c and state n, A negative:
  *   s_t = exp(Δ_t·A[n,c])·s_{t−1} + Δ_t·B_t[n]·u_t;  y_t = (sum_n C_t[n]·s_t[n] + D[c]·u_t) · SiLU(z_t)
@@ -91,9 +93,9 @@
  *   scan_tiled    the same a tile of tokens at a time; state_first … state_first+4·GROUP−1. One more binding, ends: with several
  *                 chunks (of whole tiles of 16 tokens), chunk i of a sequence starts from what scan_ends left there, which is the
  *                 sum over j ≤ i of exp(A·(total of records j+1 … i))·record j, and the last one leaves state[slot].
- *   scan_ends, scan_ends_long   bindings u, delta, a, bc, rows, state, ends. Record b·chunks + i has d_state + 1 rows of channels: for i = 0
+ *   scan_ends     bindings u, delta, a, bc, rows, state, ends. Record b·chunks + i has d_state + 1 rows of channels: for i = 0
  *                 state[slot] (or zero, likewise) and 0, for other chunks that have tokens the last state of chunk i−1 from a
- *                 zero start, and the sum of its Δ; nothing for chunks without. states as in scan_tiled.
+ *                 zero start, and the sum of its Δ; nothing for chunks without. states as in scan_tiled. scan_ends_long: the same.
  *   scan_summary  bindings u, delta, a, bc, rows, summary, total. summary[b·chunks + i][n][c]: the chunk's last state from a zero
  *                 start; total[b·chunks + i][c]: sum of the chunk's Δ. Empty chunks write zeros.
  *   scan_carry    bindings a, total, rows, summary, state. For i = 0, 1, …: s = summary[i]; summary[i] = h;

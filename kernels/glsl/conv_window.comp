@@ -6,9 +6,10 @@
  * A lane has one channel of a chunk of consecutive tokens, and walks it with the last REACH and the next AHEAD inputs in
  * registers: each input is loaded once, long before it is needed. Taps and dilations are constant and the loop is unrolled RING
  * times, so that every input is a register known by name. Neighbouring lanes read neighbouring channels. Grid: x tiles of WG_X
- * channels, z sequences; the groups of y share the tokens of each sequence evenly. WG_Y is 1.
+ * channels, z sequences; the groups of y share the tokens of each sequence evenly, and from sequence `uncut` on LM_CONV_CUTS slices of
+ * z share each of these chunks. WG_Y is 1.
  *
- * Of a channel's ring only the first chunk reads, so that its lane may write there afterwards.
+ * Of a channel's ring only the first chunk reads, so that its lane may write there afterwards: none is shorter than REACH.
  */
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -130,7 +131,7 @@ void convolve(Sequence q, int begin, int end, int c)
     float window[RING];
     uint from = 4u * uint(p.x_offset + (q.start + begin - REACH) * p.x_stride + c), x_step = 4u * uint(p.x_stride); /* bytes */
     uint to = 4u * uint((q.start + begin) * p.out_stride + c), out_step = 4u * uint(p.out_stride);
-    if (begin >= REACH && end - begin >= AHEAD) {
+    if (begin >= REACH && begin + AHEAD <= q.count) {
         [[unroll]] for (int j = 0; j < RING; j++) window[j] = LM_AT_BYTE(x, from + uint(j) * x_step);
     } else {
         [[unroll]] for (int j = 0; j < RING; j++) window[j] = begin - REACH + j < end ? input_at(q, begin - REACH + j, c) : 0.0;
@@ -179,12 +180,17 @@ void keep(Sequence q, int c)
 
 void main()
 {
-    LM_EACH_TILE(b, z, p.batch) {
-        int row = b * p.rows_stride;
+    LM_EACH_TILE(slice, z, p.uncut + (p.batch - p.uncut) * LM_CONV_CUTS) {
+        int b = slice < p.uncut ? slice : p.uncut + (slice - p.uncut) / LM_CONV_CUTS, row = b * p.rows_stride;
         Sequence q = Sequence(LM_AT(rows, row + LM_ROW_SLOT), LM_AT(rows, row + LM_ROW_START), LM_AT(rows, row + LM_ROW_LENGTH),
                               LM_AT(rows, row + LM_ROW_HEADS + p.ring), LM_AT(rows, row + LM_ROW_SEEN));
         int tokens = max(lm_ceil_div(q.count, int(gl_NumWorkGroups.y)), REACH);
         int begin = int(gl_WorkGroupID.y) * tokens, end = min(begin + tokens, q.count);
+        if (slice >= p.uncut) {
+            int part = max(lm_ceil_div(tokens, LM_CONV_CUTS), REACH);
+            begin += (slice - p.uncut) % LM_CONV_CUTS * part;
+            end = min(end, begin + part);
+        }
         LM_EACH_TILE(tile, x, lm_ceil_div(p.channels, WG_X)) {
             int c = tile * WG_X + int(gl_LocalInvocationID.x);
             if (c >= p.channels || begin >= end) continue;
