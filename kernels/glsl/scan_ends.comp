@@ -101,8 +101,8 @@ void main()
     int n = p.state_first + 4 * g, states = min(4, p.d_state - n), c = min(tile + mine, p.channels - 1);
     int t_end = chunk * p.chunk_length;
     vec4 s = vec4(0.0), rate = vec4(0.0);
-    /* All at once what does not depend on something else: the lanes below 4 read a word of the table each. */
-    if (lane < 4) head[lane] = LM_AT(rows, b * p.rows_stride + lane);
+    /* All at once what does not depend on something else: the first lanes read a word of the row table each. */
+    if (lane < LM_ROW_HEADS) head[lane] = LM_AT(rows, b * p.rows_stride + lane);
     [[unroll]] for (int k = 0; k < 4; k++) rate[k] = k < states ? LM_AT(a, (n + k) * p.channels + c) : 0.0;
     if (lane < 2) odd[lane] = 0u;
     barrier();

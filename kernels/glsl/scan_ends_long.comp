@@ -105,8 +105,8 @@ void main()
 {
     int tile = int(gl_WorkGroupID.x) * CHANNELS, chunk = int(gl_WorkGroupID.y), b = int(gl_WorkGroupID.z);
     int c = min(tile + mine, p.channels - 1), t_end = chunk * p.chunk_length;
-    /* All at once what does not depend on something else: the lanes below 4 read a word of the table each. */
-    if (lane < 4) head[lane] = LM_AT(rows, b * p.rows_stride + lane);
+    /* All at once what does not depend on something else: the first lanes read a word of the row table each. */
+    if (lane < LM_ROW_HEADS) head[lane] = LM_AT(rows, b * p.rows_stride + lane);
     [[unroll]] for (int i = 0; i < 4 * GROUP; i++) {
         int n = p.state_first + i;
         rate[i / 4][i % 4] = n < p.d_state ? LM_AT(a, n * p.channels + c) : 0.0;

@@ -22,6 +22,6 @@ LM_BUFFER(6, restrict writeonly, float, ends)
 const float FORGOTTEN = 127.0;
 
 shared uint odd[2]; /* is something of the tile not finite? Of two tiles in turn */
-shared int head[4]; /* of the row table */
+shared int head[LM_ROW_HEADS]; /* what of the row table comes before that */
 
 int lane = int(gl_LocalInvocationID.x);
